@@ -1,0 +1,1 @@
+//! Style checks as tests.

@@ -1,0 +1,1 @@
+//! The builder: one manifest to every artifact.

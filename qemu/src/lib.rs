@@ -1,0 +1,1 @@
+//! Machines in QEMU: the harness of the boot scenarios and of `./qemu/run`.

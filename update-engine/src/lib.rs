@@ -1,0 +1,1 @@
+//! Slots, boot state and verified system images.

@@ -1,0 +1,1 @@
+//! References, registries, layers, root file systems, and running them.

@@ -1,0 +1,1 @@
+//! PID 1 and its client: events in, actions out.

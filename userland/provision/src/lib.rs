@@ -1,0 +1,1 @@
+//! cloud-config to files, users and units.

@@ -1,0 +1,1 @@
+//! Passwordless root for the operators, without a setuid file.
