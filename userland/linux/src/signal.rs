@@ -89,23 +89,6 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Gives every signal its default disposition and blocks none: what a program expects when it begins.
-///
-/// # Errors
-/// What sigprocmask(2) says.
-pub fn reset_all() -> io::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL runs no code of ours; for SIGKILL, SIGSTOP and glibc's own the call fails harmlessly.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-    let none = set_of([]);
-    // SAFETY: the call only reads the initialised set.
-    if unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
 /// Ignores a signal in this program and in what it executes.
 pub fn ignore(signal: i32) {
     // SAFETY: SIG_IGN runs no code of ours; a bad number fails harmlessly.
