@@ -114,7 +114,18 @@ impl Disk {
             .ok_or_else(|| Error::Usage(format!("{} has no partition labelled {label}", self.path.display())))
     }
 
-    /// The partitions of a raw disk.
+    /// The number, from 1, of the partition with this label.
+    ///
+    /// # Errors
+    /// When there is no such partition.
+    pub fn number_of(&self, label: &str) -> Result<usize> {
+        let position = self.partitions()?.iter().position(|partition| partition.label == label);
+        position
+            .map(|index| index + 1)
+            .ok_or_else(|| Error::Usage(format!("no partition is labelled {label}")))
+    }
+
+    /// The partitions of a raw disk, in the order of the table.
     ///
     /// # Errors
     /// When sfdisk cannot read the table.

@@ -17,6 +17,7 @@ mod config;
 mod console;
 mod disk;
 mod error;
+pub mod fixtures;
 
 pub mod keys;
 mod machine;

@@ -1,0 +1,14 @@
+//! Boot scenarios: what a person at the machine would see, told in prose.
+//!
+//! Each scenario has a stage of its own; that of a failed one is kept, with the console log, and
+//! its place is printed. They need the artifacts of `image/build all`, and of a second release in
+//! `build/next` (`image/build disk --version next --output build/next`).
+
+mod stage;
+
+mod boots;
+mod cloud_config;
+mod containers;
+mod power;
+mod slots;
+mod state;
