@@ -8,35 +8,29 @@ use tidy::{code, files, text, top};
 /// Who may depend on whom. A crate that is not here may not be added without a thought.
 const ARROWS: &[(&str, &[&str])] = &[
     ("linux", &[]),
+    ("accounts", &[]),
     ("unit", &[]),
     ("update-engine", &["linux"]),
-    ("container", &["linux"]),
-    ("init", &["linux", "unit"]),
-    ("journal", &["linux"]),
-    ("network", &["linux"]),
-    ("provision", &["linux"]),
-    ("ssh", &["linux"]),
-    ("sudo", &["linux"]),
-    ("tools", &["linux"]),
-    (
-        "corten",
-        &[
-            "container",
-            "init",
-            "journal",
-            "linux",
-            "network",
-            "provision",
-            "ssh",
-            "sudo",
-            "tools",
-            "update-engine",
-        ],
-    ),
+    ("container", SERVICE),
+    ("init", &["accounts", "linux", "unit"]),
+    ("journal", SERVICE),
+    ("network", SERVICE),
+    ("provision", SERVICE),
+    ("ssh", SERVICE),
+    ("sudo", SERVICE),
+    ("tools", SERVICE),
+    ("corten", SERVICES),
     ("image", &["update-engine"]),
     ("qemu", &[]),
     ("tidy", &[]),
 ];
+
+/// What a service may stand on: no other service.
+const SERVICE: &[&str] = &["accounts", "linux"];
+
+/// What the shipped binary is made of.
+const SERVICES: &[&str] =
+    &["container", "init", "journal", "network", "provision", "ssh", "sudo", "tools", "update-engine"];
 
 /// The only crate with unsafe code.
 const UNSAFE: &str = "userland/linux";
