@@ -1,0 +1,195 @@
+//! What happens to the engine: the closed set of events, and the small types they carry.
+
+use crate::{UnitName, notify::Notify};
+
+/// A process id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(pub u32);
+
+/// The number that the shell gives to somebody's request; it comes back in `JobQueued`, `JobDone`, `Refused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A job's number: never used twice, never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u32);
+
+/// Ties a `Spawn` to the events that answer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpawnToken(pub u64);
+
+/// What somebody wants of a unit. Isolating is `Start` with `JobMode::Isolate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Start it, with all that it needs.
+    Start,
+    /// Stop it, with all that needs it.
+    Stop,
+    /// Have it read its configuration again; refused where it has no way to.
+    Reload,
+    /// Stop it if it runs, then start it.
+    Restart,
+    /// Restart it if it runs.
+    TryRestart,
+    /// Reload if it can, else restart.
+    ReloadOrRestart,
+    /// Reload if it can, else restart, but only if it runs.
+    ReloadOrTryRestart,
+    /// Fail unless it is active.
+    VerifyActive,
+}
+
+/// How a request gets along with jobs that are queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JobMode {
+    /// Refuse when it conflicts with a queued job.
+    Fail,
+    /// Replace what conflicts.
+    #[default]
+    Replace,
+    /// Replace what conflicts, and let nothing replace the new jobs.
+    ReplaceIrreversibly,
+    /// Stop every other unit.
+    Isolate,
+    /// Cancel all queued jobs first.
+    Flush,
+    /// Pull in nothing and wait for nothing.
+    IgnoreDependencies,
+    /// Wait as always but pull in nothing.
+    IgnoreRequirements,
+}
+
+/// Which processes of a unit a `Kill` means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KillWhom {
+    /// All in its cgroup.
+    All,
+    /// The main process.
+    Main,
+    /// The control process.
+    Control,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It called exit.
+    Code(i32),
+    /// A signal killed it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// Whether it left a core.
+        core: bool,
+    },
+}
+
+/// A line of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// What is mounted.
+    pub what: String,
+    /// The mount point, unescaped and absolute.
+    pub place: String,
+    /// The file system's type.
+    pub fs_type: String,
+    /// Its options, comma separated.
+    pub options: String,
+}
+
+/// Everything that can happen.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Somebody wants something. Answered by `JobQueued` and later `JobDone`, or by `Refused`.
+    Request {
+        /// The asker's number for it.
+        id: RequestId,
+        /// What.
+        verb: Verb,
+        /// Of which unit; aliases are followed.
+        unit: UnitName,
+        /// Against what else is queued.
+        mode: JobMode,
+    },
+    /// Cancel a queued job.
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// Load a unit, so that `status` can tell of it (of a missing one too).
+    Load {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Forget that a unit failed, and its start limit counter; `None`: of all units.
+    ResetFailed {
+        /// The unit.
+        unit: Option<UnitName>,
+    },
+    /// Send a signal to a unit's processes (systemctl kill).
+    Kill {
+        /// The unit.
+        unit: UnitName,
+        /// Which of its processes.
+        whom: KillWhom,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The answer to `Action::Spawn`: the fork worked, or why not. Hand it in before anything that comes later.
+    Spawned {
+        /// The unit.
+        unit: UnitName,
+        /// From the action.
+        token: SpawnToken,
+        /// The child, or why there is none.
+        outcome: Result<Pid, String>,
+    },
+    /// The child executed the program: its close-on-exec pipe closed without a word.
+    Executed {
+        /// The unit.
+        unit: UnitName,
+        /// From the action.
+        token: SpawnToken,
+    },
+    /// The child could not execute the program and will exit with this status (203 exec, 217 user, …).
+    ExecFailed {
+        /// The unit.
+        unit: UnitName,
+        /// From the action.
+        token: SpawnToken,
+        /// The exit status that will follow by `Exited`.
+        code: i32,
+        /// Why, for the log.
+        why: String,
+    },
+    /// A child was reaped. Of any pid: the engine knows which are its own.
+    Exited {
+        /// The process.
+        pid: Pid,
+        /// How.
+        status: ExitStatus,
+    },
+    /// A datagram came on the notify socket.
+    Notified {
+        /// The sender, by credentials.
+        pid: Pid,
+        /// The sender's unit, by cgroup.
+        unit: Option<UnitName>,
+        /// The message, parsed by [`Notify::parse`].
+        message: Notify,
+    },
+    /// A unit's cgroup lost its last process.
+    CgroupEmpty {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// The mount table as it is now.
+    MountsChanged {
+        /// All of it.
+        mounted: Vec<MountEntry>,
+    },
+    /// The time of [`Engine::deadline`](crate::Engine::deadline) has come.
+    Elapsed,
+    /// daemon-reload: read all unit files again, keep all state.
+    Reload,
+}

@@ -1,0 +1,151 @@
+//! The kinds of dependencies, and the graph of them in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::UnitName;
+
+macro_rules! dependencies {
+    ($($variant:ident $text:literal $inverse:ident,)*) => {
+        /// A kind of dependency, as D-Bus names it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs)]
+        pub enum Dependency { $($variant,)* }
+
+        impl Dependency {
+            /// Every kind.
+            pub const ALL: &'static [Dependency] = &[$(Dependency::$variant,)*];
+
+            /// The directive's, or property's, name.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Dependency::$variant => $text,)* }
+            }
+
+            /// The kind seen from the other unit.
+            pub fn inverse(self) -> Dependency {
+                match self { $(Dependency::$variant => Dependency::$inverse,)* }
+            }
+        }
+    };
+}
+
+dependencies! {
+    Requires "Requires" RequiredBy,
+    Requisite "Requisite" RequisiteOf,
+    Wants "Wants" WantedBy,
+    BindsTo "BindsTo" BoundBy,
+    PartOf "PartOf" ConsistsOf,
+    Upholds "Upholds" UpheldBy,
+    RequiredBy "RequiredBy" Requires,
+    RequisiteOf "RequisiteOf" Requisite,
+    WantedBy "WantedBy" Wants,
+    BoundBy "BoundBy" BindsTo,
+    ConsistsOf "ConsistsOf" PartOf,
+    UpheldBy "UpheldBy" Upholds,
+    Conflicts "Conflicts" ConflictedBy,
+    ConflictedBy "ConflictedBy" Conflicts,
+    Before "Before" After,
+    After "After" Before,
+    OnSuccess "OnSuccess" OnSuccessOf,
+    OnSuccessOf "OnSuccessOf" OnSuccess,
+    OnFailure "OnFailure" OnFailureOf,
+    OnFailureOf "OnFailureOf" OnFailure,
+    Triggers "Triggers" TriggeredBy,
+    TriggeredBy "TriggeredBy" Triggers,
+    PropagatesReloadTo "PropagatesReloadTo" ReloadPropagatedFrom,
+    ReloadPropagatedFrom "ReloadPropagatedFrom" PropagatesReloadTo,
+    PropagatesStopTo "PropagatesStopTo" StopPropagatedFrom,
+    StopPropagatedFrom "StopPropagatedFrom" PropagatesStopTo,
+    JoinsNamespaceOf "JoinsNamespaceOf" JoinsNamespaceOf,
+    Slice "Slice" SliceOf,
+    SliceOf "SliceOf" Slice,
+}
+
+impl Dependency {
+    /// The kind that a [Unit] directive of this name sets, old names included.
+    pub fn from_directive(name: &str) -> Option<Dependency> {
+        Some(match name {
+            "BindTo" => Dependency::BindsTo,
+            "RequiresOverridable" => Dependency::Requires,
+            "RequisiteOverridable" => Dependency::Requisite,
+            "PropagateReloadTo" => Dependency::PropagatesReloadTo,
+            "PropagateReloadFrom" => Dependency::ReloadPropagatedFrom,
+            "Requires"
+            | "Requisite"
+            | "Wants"
+            | "BindsTo"
+            | "PartOf"
+            | "Upholds"
+            | "Conflicts"
+            | "Before"
+            | "After"
+            | "OnSuccess"
+            | "OnFailure"
+            | "PropagatesReloadTo"
+            | "ReloadPropagatedFrom"
+            | "PropagatesStopTo"
+            | "StopPropagatedFrom"
+            | "JoinsNamespaceOf" => *Dependency::ALL.iter().find(|kind| kind.as_str() == name)?,
+            _ => return None,
+        })
+    }
+}
+
+/// Who depends on whom: every edge is there from both ends.
+#[derive(Debug, Clone, Default)]
+pub struct Graph {
+    edges: BTreeMap<UnitName, BTreeMap<Dependency, BTreeSet<UnitName>>>,
+}
+
+impl Graph {
+    /// Adds an edge and its inverse. A unit does not depend on itself.
+    pub fn add(&mut self, from: &UnitName, kind: Dependency, to: &UnitName) {
+        if from == to {
+            return;
+        }
+        let mut half = |a: &UnitName, kind, b: &UnitName| {
+            self.edges.entry(a.clone()).or_default().entry(kind).or_default().insert(b.clone());
+        };
+        half(from, kind, to);
+        half(to, kind.inverse(), from);
+    }
+
+    /// The units at the other end of these kinds of edges, each once, in the order of the kinds.
+    pub fn of(&self, unit: &UnitName, kinds: &[Dependency]) -> Vec<UnitName> {
+        let mut seen = BTreeSet::new();
+        let Some(edges) = self.edges.get(unit) else { return Vec::new() };
+        kinds
+            .iter()
+            .filter_map(|kind| edges.get(kind))
+            .flatten()
+            .filter(|name| seen.insert(*name))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether there is such an edge.
+    pub fn has(&self, from: &UnitName, kind: Dependency, to: &UnitName) -> bool {
+        self.edges.get(from).and_then(|edges| edges.get(&kind)).is_some_and(|names| names.contains(to))
+    }
+
+    /// All edges of a unit.
+    pub fn all(&self, unit: &UnitName) -> BTreeMap<Dependency, Vec<UnitName>> {
+        self.edges
+            .get(unit)
+            .into_iter()
+            .flatten()
+            .map(|(kind, names)| (*kind, names.iter().cloned().collect()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_the_inverse_of_its_inverse() {
+        for kind in Dependency::ALL {
+            assert_eq!(kind.inverse().inverse(), *kind);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A loaded unit: what its files, and the defaults, say it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::condition::Check;
+use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
+use crate::{Dependency, LoadState, Shutdown, UnitName, UnitType, Usec};
+use std::sync::Arc;
+
+/// What is particular to a kind of unit.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A service.
+    Service(Box<ServiceSettings>),
+    /// A mount.
+    Mount(Box<MountSettings>),
+    /// A target.
+    Target,
+    /// A slice.
+    Slice,
+    /// A device: for now always there.
+    Device,
+    /// A socket, timer, path, automount, swap or scope: loaded, but not operated yet.
+    Other,
+}
+
+/// What a start limit, a job timeout or a failure leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmergencyAction {
+    /// Nothing.
+    #[default]
+    None,
+    /// Start the target of that shutdown.
+    Orderly(Shutdown),
+    /// At once, without stopping units.
+    Immediate(Shutdown),
+}
+
+/// A unit as loaded. Shared and unchanged until the next reload.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Its name, never an alias.
+    pub name: UnitName,
+    /// Other names.
+    pub aliases: Vec<UnitName>,
+    /// Whether it was read.
+    pub load: LoadState,
+    /// Why not.
+    pub load_error: Option<String>,
+    /// Description=, or the name.
+    pub description: String,
+    /// Documentation=
+    pub documentation: Vec<String>,
+    /// The unit file's path.
+    pub fragment: Option<String>,
+    /// The drop-ins' paths.
+    pub drop_ins: Vec<String>,
+    /// SourcePath=
+    pub source_path: Option<String>,
+    /// What it says of others, defaults included; the other direction is in the engine's graph.
+    pub dependencies: BTreeMap<Dependency, BTreeSet<UnitName>>,
+    /// RequiresMountsFor=, explicit and implicit: absolute paths
+    pub mounts_for: BTreeSet<String>,
+    /// DefaultDependencies=
+    pub default_dependencies: bool,
+    /// Condition*=
+    pub conditions: Vec<Check>,
+    /// Assert*=
+    pub asserts: Vec<Check>,
+    /// StopWhenUnneeded=
+    pub stop_when_unneeded: bool,
+    /// RefuseManualStart=
+    pub refuse_manual_start: bool,
+    /// RefuseManualStop=
+    pub refuse_manual_stop: bool,
+    /// AllowIsolate=
+    pub allow_isolate: bool,
+    /// IgnoreOnIsolate=
+    pub ignore_on_isolate: bool,
+    /// OnFailureJobMode=
+    pub on_failure_mode: crate::JobMode,
+    /// OnSuccessJobMode=
+    pub on_success_mode: crate::JobMode,
+    /// JobTimeoutSec=
+    pub job_timeout: Usec,
+    /// JobRunningTimeoutSec=
+    pub job_running_timeout: Usec,
+    /// JobTimeoutAction=
+    pub job_timeout_action: EmergencyAction,
+    /// StartLimitIntervalSec=; zero: no limit
+    pub start_limit_interval: Usec,
+    /// StartLimitBurst=
+    pub start_limit_burst: u32,
+    /// StartLimitAction=
+    pub start_limit_action: EmergencyAction,
+    /// FailureAction=
+    pub failure_action: EmergencyAction,
+    /// SuccessAction=
+    pub success_action: EmergencyAction,
+    /// How its processes are set up.
+    pub exec: Arc<ExecSettings>,
+    /// Its cgroup's settings.
+    pub cgroup: Arc<CgroupSettings>,
+    /// How its processes are ended.
+    pub kill: KillSettings,
+    /// [Install]
+    pub install: Install,
+    /// What is particular to its kind.
+    pub kind: Kind,
+    /// What the files have that we do not take: a line each, with path and line number.
+    pub warnings: Vec<String>,
+}
+
+impl Unit {
+    /// The kind that the name says.
+    pub fn unit_type(&self) -> UnitType {
+        self.name.unit_type()
+    }
+
+    /// The units that this one names under a kind of dependency.
+    pub fn names(&self, dependency: Dependency) -> impl Iterator<Item = &UnitName> {
+        self.dependencies.get(&dependency).into_iter().flatten()
+    }
+
+    /// The service settings, if it is one.
+    pub fn service(&self) -> Option<&ServiceSettings> {
+        match &self.kind {
+            Kind::Service(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The mount settings, if it is one.
+    pub fn mount(&self) -> Option<&MountSettings> {
+        match &self.kind {
+            Kind::Mount(settings) => Some(settings),
+            _ => None,
+        }
+    }
+}
