@@ -1,1 +1,18 @@
-//! Slots, boot state and verified system images.
+//! Updates: two slots, one of them running, and how the machine moves between them.
+//!
+//! The story so far: the boot loader picks a slot by the state in a GRUB environment block ([`grubenv`], [`slots`])
+//! and takes one of its tries; the kernel verifies the slot's blocks ([`verity`]); when the system is up,
+//! [`mark_good`] says so in the same block. [`status`] shows it.
+//!
+//! `grubenv`, `slots` and `verity` are pure: they open nothing and read no clock.
+
+pub mod grubenv;
+pub mod mark_good;
+pub mod slots;
+pub mod status;
+pub mod verity;
+
+mod boot;
+
+pub use mark_good::mark_good;
+pub use status::update_engine_client;
