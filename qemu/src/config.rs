@@ -19,12 +19,16 @@ pub enum Firmware {
 pub enum Boot {
     /// A disk, through the firmware and GRUB.
     Disk(Disk),
-    /// Kernel and initramfs, without a disk.
-    Live {
+    /// A kernel that QEMU loads itself.
+    Kernel {
         /// The kernel.
         kernel: PathBuf,
-        /// The initramfs.
-        initrd: PathBuf,
+        /// Its initramfs.
+        initrd: Option<PathBuf>,
+        /// A disk to find.
+        disk: Option<Disk>,
+        /// The kernel command line.
+        command_line: String,
     },
 }
 
@@ -64,8 +68,6 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// cloud-config, given through fw_cfg.
     pub cloud_config: Option<Vec<u8>>,
-    /// Further words on the kernel command line (live boot only; a disk has its own, see [`Disk`]).
-    pub kernel_arguments: Vec<String>,
 }
 
 impl Config {
@@ -76,10 +78,12 @@ impl Config {
 
     /// A machine of 1 GiB and one processor that runs from memory.
     pub fn live(kernel: PathBuf, initrd: PathBuf) -> Config {
-        Config::new(Boot::Live { kernel, initrd })
+        let command_line = "corten.live console=tty0 console=ttyS0,115200 panic=5".to_owned();
+        Config::new(Boot::Kernel { kernel, initrd: Some(initrd), disk: None, command_line })
     }
 
-    fn new(boot: Boot) -> Config {
+    /// A machine of 1 GiB and one processor.
+    pub fn new(boot: Boot) -> Config {
         Config {
             boot,
             firmware: Firmware::Bios,
@@ -87,7 +91,6 @@ impl Config {
             cpus: 1,
             forwards: Vec::new(),
             cloud_config: None,
-            kernel_arguments: Vec::new(),
         }
     }
 
@@ -111,9 +114,12 @@ impl Config {
         Config { cloud_config: Some(text.into()), ..self }
     }
 
-    /// With this word on the kernel command line of a live boot.
-    pub fn kernel_argument(mut self, word: impl Into<String>) -> Config {
-        self.kernel_arguments.push(word.into());
+    /// With this word on the kernel command line, where QEMU loads the kernel; a disk has its own line.
+    pub fn kernel_argument(mut self, word: &str) -> Config {
+        if let Boot::Kernel { command_line, .. } = &mut self.boot {
+            command_line.push(' ');
+            command_line.push_str(word);
+        }
         self
     }
 

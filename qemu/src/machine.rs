@@ -307,23 +307,19 @@ fn arguments(
             add(&["-drive", &line]);
         }
     }
-    match &config.boot {
-        Boot::Disk(disk) => {
-            let drive = format!(
-                "if=none,id=disk,format={},file={},cache=writeback",
-                disk.format(),
-                disk.path().display()
-            );
-            add(&["-drive", &drive, "-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
-        }
-        Boot::Live { kernel, initrd } => {
-            let mut line = "corten.live console=tty0 console=ttyS0,115200 panic=5".to_owned();
-            for word in &config.kernel_arguments {
-                line += &format!(" {word}");
+    let disk = match &config.boot {
+        Boot::Disk(disk) => Some(disk),
+        Boot::Kernel { kernel, initrd, disk, command_line } => {
+            add(&["-kernel", &kernel.display().to_string(), "-append", command_line]);
+            if let Some(initrd) = initrd {
+                add(&["-initrd", &initrd.display().to_string()]);
             }
-            let (kernel, initrd) = (kernel.display().to_string(), initrd.display().to_string());
-            add(&["-kernel", &kernel, "-initrd", &initrd, "-append", &line]);
+            disk.as_ref()
         }
+    };
+    if let Some(disk) = disk {
+        let drive = format!("if=none,id=disk,format={},file={}", disk.format(), disk.path().display());
+        add(&["-drive", &drive, "-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
     }
     Ok(all)
 }

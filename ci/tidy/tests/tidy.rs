@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("corten", SERVICES),
     ("image", &["update-engine"]),
     ("qemu", &[]),
+    ("figures", &["qemu"]),
     ("tidy", &[]),
 ];
 

@@ -10,7 +10,7 @@ use crate::error::At;
 use crate::keys::Key;
 use crate::machine::Serial;
 use crate::registry::{self, DISK, Entry};
-use crate::{Artifacts, Boot, Config, Disk, Error, Firmware, Forward, Machine, Result};
+use crate::{Artifacts, Config, Disk, Error, Firmware, Forward, Machine, Result};
 
 /// The longest a boot may take before `--detach` gives up: software emulation on a busy host.
 const BOOT: Duration = Duration::from_secs(300);
@@ -84,14 +84,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         )));
     }
     let config = Config {
-        boot: boot(arguments, &artifacts, &entry)?,
         firmware: arguments.firmware,
         memory: arguments.memory,
         cpus: arguments.cpus,
         forwards: arguments.ports.clone(),
         cloud_config,
-        kernel_arguments: arguments.append.iter().cloned().collect(),
+        ..boot(arguments, &artifacts, &entry)?
     };
+    let config = arguments.append.iter().fold(config, |config, words| config.kernel_argument(words));
     let key = Key::of(&artifacts)?;
     if Accel::of_this_host() == Accel::Tcg {
         eprintln!("KVM does not work here: the machine is emulated, and slower for it.");
@@ -99,9 +99,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.detach { in_background(&entry, &config, &key) } else { in_terminal(&entry, &config, &key) }
 }
 
-fn boot(arguments: &Arguments, artifacts: &Artifacts, entry: &Entry) -> Result<Boot> {
+fn boot(arguments: &Arguments, artifacts: &Artifacts, entry: &Entry) -> Result<Config> {
     if arguments.live {
-        return Ok(Boot::Live { kernel: artifacts.kernel()?, initrd: artifacts.initrd()? });
+        return Ok(Config::live(artifacts.kernel()?, artifacts.initrd()?));
     }
     fs::create_dir_all(&entry.directory).at("create", &entry.directory)?;
     let path = entry.directory.join(DISK);
@@ -112,7 +112,7 @@ fn boot(arguments: &Arguments, artifacts: &Artifacts, entry: &Entry) -> Result<B
         None => Disk::overlay(&artifacts.disk()?, &path)?,
     };
     disk.grow_at_least_to(arguments.disk_size << 30)?;
-    Ok(Boot::Disk(disk))
+    Ok(Config::disk(disk))
 }
 
 fn in_terminal(entry: &Entry, config: &Config, key: &Key) -> Result<ExitCode> {

@@ -1,0 +1,64 @@
+//! The figures of `ci/bench`: Corten beside its peer, in the same QEMU, with the same kernel, in turn.
+//!
+//! Absolute times vary between hosts; the ratios are what to quote.
+
+mod boot;
+mod debian;
+mod login;
+mod median;
+mod sizes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use qemu::{Artifacts, Result};
+
+#[derive(Parser)]
+#[command(name = "ci/bench", about = "Measures Corten beside its peers and prints the ratios")]
+struct Cli {
+    /// What to measure; without one: everything
+    #[arg(value_enum)]
+    what: Vec<What>,
+    /// Runs of each side
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// A Debian root tree with systemd, as ci/bench makes it
+    #[arg(long, value_name = "DIRECTORY")]
+    debian: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Bytes of the artifacts
+    Sizes,
+    /// From PID 1 to multi-user, and memory in use, beside Debian with systemd
+    Boot,
+    /// From QEMU's start to an SSH login, on BIOS and UEFI
+    Login,
+}
+
+fn main() -> ExitCode {
+    match measure(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ci/bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(cli: &Cli) -> Result<()> {
+    let artifacts = Artifacts::of_this_checkout();
+    let wanted = |what| cli.what.is_empty() || cli.what.contains(&what);
+    if wanted(What::Sizes) {
+        sizes::print(&artifacts)?;
+    }
+    if wanted(What::Boot) {
+        boot::print(&artifacts, &cli.debian, cli.runs)?;
+    }
+    if wanted(What::Login) {
+        login::print(&artifacts, cli.runs)?;
+    }
+    Ok(())
+}
