@@ -5,15 +5,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use linux::disk::{Disk, DiskError};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::grubenv::{self, Block, BlockError};
 use crate::slots::Slot;
 
 const LABEL: &str = "EFI-SYSTEM";
-const FOLDER: &str = "/run/update-engine/esp";
+const FOLDER: &str = "/run/update-engine";
+/// How often, and how far apart, a mount is tried again while another process has the partition.
+const BUSY_TRIES: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 const GRUBENV: &str = "grub/grubenv";
 
 /// Why the boot loader's state cannot be read or written.
@@ -96,15 +102,22 @@ impl BootPartition {
     pub fn mount(writable: bool) -> Result<BootPartition, BootError> {
         let disk = Disk::under(Path::new("/"))?;
         let partition = disk.partition(LABEL).ok_or_else(|| BootError::NoPartition(disk.node.clone()))?;
-        let folder = PathBuf::from(FOLDER);
+        // A folder for each process: two of them must not unmount each other's view.
+        let folder = Path::new(FOLDER).join(format!("esp-{}", std::process::id()));
         fs::create_dir_all(&folder).map_err(|source| failed("create", &folder, source))?;
         let mut flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         if !writable {
             flags |= MountFlags::RDONLY;
         }
-        mount(&partition.node, &folder, "vfat", flags, Some(c"umask=0077"))
-            .map_err(|error| failed("mount", &partition.node, error.into()))?;
-        Ok(BootPartition { folder })
+        // A file system that is mounted read-only elsewhere cannot be mounted for writing, nor the other way round.
+        for _ in 0..BUSY_TRIES {
+            match mount(&partition.node, &folder, "vfat", flags, Some(c"umask=0077")) {
+                Ok(()) => return Ok(BootPartition { folder }),
+                Err(Errno::BUSY) => thread::sleep(BUSY_PAUSE),
+                Err(error) => return Err(failed("mount", &partition.node, error.into())),
+            }
+        }
+        Err(failed("mount", &partition.node, Errno::BUSY.into()))
     }
 
     /// Reads the block.
@@ -142,6 +155,7 @@ impl Drop for BootPartition {
         if let Err(error) = unmount(&self.folder, UnmountFlags::empty()) {
             eprintln!("cannot unmount {}: {error}", self.folder.display());
         }
+        let _ = fs::remove_dir(&self.folder);
     }
 }
 

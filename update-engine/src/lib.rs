@@ -2,7 +2,8 @@
 //!
 //! The story so far: the boot loader picks a slot by the state in a GRUB environment block ([`grubenv`], [`slots`])
 //! and takes one of its tries; the kernel verifies the slot's blocks ([`verity`]); when the system is up,
-//! [`mark_good`] says so in the same block. [`status`] shows it.
+//! [`mark_good`] says so in the same block; when that takes too long, [`watch_boot`] ends the trial. [`status`] shows
+//! the slots.
 //!
 //! `grubenv`, `slots` and `verity` are pure: they open nothing and read no clock.
 
@@ -11,8 +12,10 @@ pub mod mark_good;
 pub mod slots;
 pub mod status;
 pub mod verity;
+pub mod watch_boot;
 
 mod boot;
 
 pub use mark_good::mark_good;
 pub use status::update_engine_client;
+pub use watch_boot::watch_boot;

@@ -165,6 +165,14 @@ impl Slots {
         (slot, self)
     }
 
+    /// The good slot that the machine would go back to, while `slot` has yet to prove itself.
+    #[must_use]
+    pub fn trial(&self, slot: Slot) -> Option<Slot> {
+        let fallback = slot.other();
+        (!self.state(slot).ok && self.state(fallback).ok && self.state(fallback).priority > 0)
+            .then_some(fallback)
+    }
+
     /// The running slot has come up: it is good, and the one to fall back to.
     #[must_use]
     pub fn mark_good(mut self, slot: Slot) -> Slots {
@@ -206,6 +214,14 @@ mod tests {
         assert_eq!(slots.last_good, Slot::B);
         assert_eq!(slots.b, State { priority: 2, tries: 0, ok: true });
         assert_eq!(slots.boot(), (Slot::B, slots));
+    }
+
+    #[test]
+    fn a_trial_needs_somewhere_to_go_back_to() {
+        assert_eq!(on_trial(1).trial(Slot::B), Some(Slot::A));
+        assert_eq!(on_trial(1).mark_good(Slot::B).trial(Slot::B), None);
+        let alone = Slots { a: State::default(), ..on_trial(1) };
+        assert_eq!(alone.trial(Slot::B), None);
     }
 
     #[test]

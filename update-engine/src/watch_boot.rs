@@ -1,0 +1,86 @@
+//! `update-engine-watch-boot`: gives a release on trial a limited time to come up.
+//!
+//! A boot that hangs below `boot-complete.target` burns no try by itself: somebody has to end it. This runs from
+//! early in the boot; when the time is up and the slot is still not marked good, it reboots, and the boot loader
+//! goes on with the next try or the last good slot. A good slot, or one with nothing to fall back to, is left alone:
+//! an operator's broken unit must not make a machine reboot for ever.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use rustix::system::{RebootCommand, reboot};
+
+use crate::boot::{BootError, BootPartition, Booted};
+use crate::slots::{Slot, Slots};
+
+/// How long an orderly reboot may take before it is forced.
+const ORDERLY: Duration = Duration::from_secs(120);
+
+/// Reboot when a release on trial does not come up in time.
+#[derive(Parser)]
+#[command(name = "update-engine-watch-boot", version)]
+struct Arguments {
+    /// Seconds from now until the slot must be marked good.
+    #[arg(long, env = "BOOT_TIMEOUT", default_value_t = 300)]
+    timeout: u64,
+}
+
+/// The applet.
+pub fn watch_boot(args: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    match watch(Duration::from_secs(arguments.timeout)) {
+        Ok(message) => {
+            println!("{message}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("update-engine-watch-boot: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn watch(timeout: Duration) -> Result<String, BootError> {
+    let Booted::Slot(slot) = Booted::now()? else {
+        return Ok("Not booted from a slot: there is nothing to watch.".to_owned());
+    };
+    let Some(fallback) = on_trial(slot)? else {
+        return Ok(format!("Slot {slot} is not on trial."));
+    };
+    println!("Slot {slot} is on trial: it must be marked good within {} s.", timeout.as_secs());
+    thread::sleep(timeout);
+    if on_trial(slot)?.is_none() {
+        return Ok(format!("Slot {slot} has come up."));
+    }
+    eprintln!(
+        "Slot {slot} has not come up within {} s: rebooting, slot {fallback} is good.",
+        timeout.as_secs()
+    );
+    if let Err(error) = Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status() {
+        eprintln!("update-engine-watch-boot: systemctl reboot: {error}");
+    }
+    thread::sleep(ORDERLY);
+    rustix::fs::sync();
+    // Only returns when the kernel refuses, and then there is nothing left to try.
+    let _ = reboot(RebootCommand::Restart);
+    Ok("The kernel refused to reboot.".to_owned())
+}
+
+/// The good slot to fall back to, while `slot` is not yet good itself.
+fn on_trial(slot: Slot) -> Result<Option<Slot>, BootError> {
+    match BootPartition::mount(false)?.read() {
+        Ok(block) => Ok(Slots::read(&block).trial(slot)),
+        // A damaged block names no good slot to go back to.
+        Err(BootError::Block { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
