@@ -1,1 +1,3 @@
 //! The journal: files, intake, query.
+
+pub mod file;
