@@ -21,6 +21,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "cat", main: tools::uutils::cat },
     Applet { name: "chmod", main: tools::uutils::chmod },
     Applet { name: "chown", main: tools::uutils::chown },
+    Applet { name: "coreos-cloudinit", main: provision::coreos_cloudinit },
     Applet { name: "cp", main: tools::uutils::cp },
     Applet { name: "cut", main: tools::uutils::cut },
     Applet { name: "date", main: tools::uutils::date },
