@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tools::{editor, shell, uutils};
+use tools::{editor, kernel_log, lsblk, memory, mount, ps, shell, uptime, uutils};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -11,6 +11,13 @@ fn main() -> ExitCode {
     match name.as_deref().map(|name| name.trim_start_matches('-')) {
         Some("sh" | "bash") => shell::sh(args),
         Some("vi") => editor::vi(args),
+        Some("mount") => mount::mount(args),
+        Some("umount") => mount::umount(args),
+        Some("ps") => ps::ps(args),
+        Some("free") => memory::free(args),
+        Some("uptime") => uptime::uptime(args),
+        Some("dmesg") => kernel_log::dmesg(args),
+        Some("lsblk") => lsblk::lsblk(args),
         Some("ls") => uutils::ls(args),
         Some("cat") => uutils::cat(args),
         Some("df") => uutils::df(args),
