@@ -78,6 +78,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "stat", main: tools::uutils::stat },
     Applet { name: "stty", main: tools::uutils::stty },
     Applet { name: "sync", main: tools::uutils::sync },
+    Applet { name: "systemd-journald", main: journal::systemd_journald },
     Applet { name: "systemd-networkd", main: network::networkd },
     Applet { name: "systemd-networkd-wait-online", main: network::wait_online },
     Applet { name: "tail", main: tools::uutils::tail },
