@@ -20,6 +20,7 @@ pub mod resolv;
 pub mod serve;
 pub mod state;
 
+pub use cli::ip::main as ip;
 pub use cli::networkctl::main as networkctl;
 pub use cli::networkd::main as networkd;
 pub use cli::wait_online::main as wait_online;

@@ -173,8 +173,8 @@ impl Service {
         }
     }
 
-    fn saved_lease(&self, index: u32) -> Option<(Lease, Duration)> {
-        Lease::from_text(&fs::read_to_string(self.directory.lease(index)).ok()?)
+    fn saved_lease(&self, index: u32) -> Option<Box<(Lease, Duration)>> {
+        Lease::from_text(&fs::read_to_string(self.directory.lease(index)).ok()?).map(Box::new)
     }
 
     fn take(&mut self, event: Event) {

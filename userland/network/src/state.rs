@@ -23,7 +23,7 @@ pub enum Event {
         /// The link as it is now.
         link: Link,
         /// The lease and when it began.
-        saved: Option<(Lease, Instant)>,
+        saved: Option<Box<(Lease, Instant)>>,
     },
     /// A link is gone.
     LinkGone(u32),
@@ -192,7 +192,7 @@ impl State {
         self.random
     }
 
-    fn on_link(&mut self, now: Instant, link: Link, saved: Option<(Lease, Instant)>) -> Vec<Action> {
+    fn on_link(&mut self, now: Instant, link: Link, saved: Option<Box<(Lease, Instant)>>) -> Vec<Action> {
         let index = link.index;
         let seed = self.next_seed();
         let mut actions = Vec::new();
@@ -251,7 +251,7 @@ impl State {
         }
         if !managed.file.dhcp {
             // The file asked for DHCP in an earlier life of the service, and does no longer.
-            for (lease, _) in saved {
+            if let Some((lease, _)) = saved.map(|saved| *saved) {
                 let address = Address { prefix: lease.prefix(), lifetime: None, metric: 0 };
                 if !managed.file.addresses.contains(&address.prefix) {
                     actions.push(Action::RemoveAddress(index, address));
@@ -269,7 +269,7 @@ impl State {
         &mut self,
         now: Instant,
         link: &Link,
-        saved: Option<(Lease, Instant)>,
+        saved: Option<Box<(Lease, Instant)>>,
         hostname: Option<String>,
         seed: u64,
     ) -> Vec<Action> {
@@ -282,7 +282,7 @@ impl State {
             managed.mac.clone_from(&link.mac);
             let hostname = hostname.filter(|_| managed.file.from_lease.send_hostname);
             let mut client = Client::new(Identity { mac, hostname }, seed);
-            if let Some((lease, since)) = saved {
+            if let Some((lease, since)) = saved.map(|saved| *saved) {
                 remembered = client.remember(lease, since, now);
             }
             managed.client = Some(client);
