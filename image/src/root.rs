@@ -1,0 +1,89 @@
+//! The root image: an uncompressed EROFS of the root tree with its verity hash tree behind it, as it lies in a slot.
+//!
+//! Everything random in it (UUID, salt) comes from name and version, so that the same tree is the same image.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, digest};
+use update_engine::verity::{BLOCK, Tree, hex};
+
+use crate::error::{At, Error, Result};
+use crate::gpt::Guid;
+use crate::tool::Tool;
+
+/// A finished root image.
+#[derive(Debug, Clone)]
+pub struct Root {
+    /// EROFS and hash tree in one file.
+    pub path: PathBuf,
+    /// Blocks of the EROFS; the hash tree begins behind them.
+    pub data_blocks: u64,
+    /// What the kernel checks the hash tree against.
+    pub root_hash: [u8; 32],
+    /// What the hashes are salted with.
+    pub salt: [u8; 32],
+}
+
+impl Root {
+    /// Makes the image of a tree.
+    ///
+    /// # Errors
+    /// mkfs.erofs fails, or a file cannot be written.
+    pub fn make(tree: &Path, path: &Path, identity: &str, time: u64) -> Result<Root> {
+        Tool::new("mkfs.erofs", time)
+            .args(["--all-root", "-x-1", "--quiet", "-Eforce-inode-compact"])
+            .arg(format!("-T{time}"))
+            .arg(format!("-U{}", Guid::from_text(&format!("{identity} erofs"))))
+            .args([path, tree])
+            .run()?;
+        let length = fs::metadata(path).at("read", path)?.len().next_multiple_of(BLOCK as u64);
+        let mut file = OpenOptions::new().read(true).write(true).open(path).at("open", path)?;
+        file.set_len(length).at("extend", path)?;
+        let mut salt = [0; 32];
+        salt.copy_from_slice(digest(&SHA256, format!("{identity} salt").as_bytes()).as_ref());
+        let hashes = Tree::build(std::io::BufReader::new(&file), &salt).at("hash", path)?;
+        file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(&hashes.bytes)).at("write", path)?;
+        Ok(Root { path: path.to_owned(), data_blocks: hashes.data_blocks, root_hash: hashes.root_hash, salt })
+    }
+
+    /// The GUID of the partition that holds it: the first 128 bits of the root hash. So one kernel command line fits
+    /// either slot.
+    #[must_use]
+    pub fn partition_guid(&self) -> Guid {
+        let mut guid = [0; 16];
+        guid.iter_mut().zip(self.root_hash).for_each(|(to, from)| *to = from);
+        Guid::from_digits(guid)
+    }
+
+    /// The kernel argument that sets up the mapping.
+    #[must_use]
+    pub fn verity_argument(&self) -> String {
+        let guid = self.partition_guid();
+        let sectors = self.data_blocks * (BLOCK as u64 / 512);
+        format!(
+            "dm-mod.create=vroot,,,ro,0 {sectors} verity 1 PARTUUID={guid} PARTUUID={guid} {BLOCK} {BLOCK} {0} {0} sha256 {1} {2} \
+             1 panic_on_corruption",
+            self.data_blocks,
+            hex(&self.root_hash),
+            hex(&self.salt),
+        )
+    }
+
+    /// The EROFS without its hash tree.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn data(&self) -> Result<Vec<u8>> {
+        let mut data = Vec::new();
+        let length = self.data_blocks * BLOCK as u64;
+        File::open(&self.path)
+            .and_then(|file| file.take(length).read_to_end(&mut data))
+            .at("read", &self.path)?;
+        if data.len() as u64 == length {
+            return Ok(data);
+        }
+        Err(Error::Input { path: self.path.clone(), message: "is shorter than when it was made".to_owned() })
+    }
+}

@@ -1,0 +1,68 @@
+//! The one static binary, compiled by cargo so that no path of this machine is in it.
+//!
+//! Cargo would take `--remap-path-prefix` in RUSTFLAGS into its hashes and so make different symbols in different
+//! folders; therefore the flags are added by a wrapper around rustc (`image/rustc`), out of cargo's sight.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::tool::Tool;
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Compiles `corten` and returns the path of the binary.
+///
+/// # Errors
+/// Cargo is missing or the code does not compile; cargo has told why on standard error.
+pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), PathBuf::from);
+    let target = if target.is_absolute() { target } else { checkout.join(target) };
+    let home = |variable: &str, folder: &str| {
+        std::env::var_os(variable).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(folder)))
+    };
+    // The last match wins: the longest prefixes come last.
+    let mut moved = Vec::new();
+    if let Some(cargo) = home("CARGO_HOME", ".cargo") {
+        moved.push((cargo, "/cargo"));
+    }
+    if let Some(rustup) = home("RUSTUP_HOME", ".rustup") {
+        moved.push((rustup, "/rustup"));
+    }
+    moved.push((checkout.to_owned(), "/corten"));
+    moved.push((target.clone(), "/target"));
+    let rust: Vec<String> =
+        moved.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
+    let c: Vec<String> =
+        moved.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display())).collect();
+
+    Tool::new("cargo", time)
+        .within(checkout)
+        .args(["build", "--release", "--locked", "--package", "corten", "--target", TRIPLE])
+        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env("RUSTC_WRAPPER", checkout.join("image/rustc"))
+        .env("CORTEN_RUSTC_FLAGS", rust.join("\n"))
+        .env("CFLAGS", format!("-O2 {}", c.join(" ")))
+        .env("CARGO_INCREMENTAL", "0")
+        .without_env("RUSTFLAGS")
+        .without_env("CARGO_BUILD_TARGET")
+        .run_visibly()?;
+    Ok(target.join(TRIPLE).join("release/corten"))
+}
+
+/// The names that the binary answers to.
+///
+/// # Errors
+/// It does not run, or prints what is no name.
+pub fn applets(binary: &Path) -> Result<BTreeSet<String>> {
+    let list = Tool::new(&binary.to_string_lossy(), 0).arg("--list").run_visibly()?;
+    let names: BTreeSet<String> = list.lines().map(str::to_owned).collect();
+    let strange =
+        |name: &&String| name.is_empty() || name.contains(['/', '\0']) || matches!(name.as_str(), "." | "..");
+    if let Some(name) = names.iter().find(strange) {
+        let message = format!("`--list` prints {name:?}, which cannot be the name of an applet");
+        return Err(Error::Input { path: binary.to_owned(), message });
+    }
+    Ok(names)
+}
