@@ -77,10 +77,10 @@ fn show(context: &mut Context<'_>, words: &mut Words<'_>) -> Result<(), Failure>
             own.iter().for_each(|address| line.push_str(&format!(" {}", short(address))));
             writeln!(context.out, "{line} ")?;
         } else if context.oneline {
-            let name = names.get(&index).map_or("?", String::as_str);
+            let name = names.get(&index).map_or("?", |(name, _)| name);
             for address in own {
                 let text = long(address).replace('\n', "\\");
-                writeln!(context.out, "{index}: {name} {text}")?;
+                writeln!(context.out, "{index}: {name}{text}")?;
             }
         } else {
             write_link(context, message, &links)?;

@@ -62,7 +62,7 @@ fn show(context: &mut Context<'_>, words: &mut Words<'_>) -> Result<(), Failure>
                 _ => None,
             });
             let mac = mac.unwrap_or_default();
-            format!("{} {mac} <{}> \n", brief_head(message, &names), flags(message.header.flags))
+            format!("{} {mac} <{}> \n", brief_head(message, &names), flags(message, &names))
         } else {
             format!("{}\n{}\n", head(message, &names, true), second_line(message))
         };
@@ -87,9 +87,13 @@ pub fn dump(context: &mut Context<'_>) -> Result<Vec<LinkMessage>, Failure> {
         .collect())
 }
 
-/// The names of the links by index.
-pub fn names(messages: &[LinkMessage]) -> BTreeMap<u32, String> {
-    messages.iter().map(|message| (message.header.index, name(message))).collect()
+/// The names of the links by index, and whether they are up.
+pub type Names = BTreeMap<u32, (String, bool)>;
+
+/// The names of these links.
+pub fn names(messages: &[LinkMessage]) -> Names {
+    let up = |message: &LinkMessage| message.header.flags.contains(LinkFlags::Up);
+    messages.iter().map(|message| (message.header.index, (name(message), up(message)))).collect()
 }
 
 fn find<T>(message: &LinkMessage, pick: impl Fn(&LinkAttribute) -> Option<T>) -> Option<T> {
@@ -105,21 +109,23 @@ fn name(message: &LinkMessage) -> String {
 }
 
 /// `eth0@if3`: a link and what it stands on, which may be in another network namespace.
-fn full_name(message: &LinkMessage, names: &BTreeMap<u32, String>) -> String {
+fn full_name(message: &LinkMessage, names: &Names) -> String {
     let name = name(message);
-    let elsewhere = namespace_id(message).is_some();
-    let lower = find(message, |a| match a {
-        LinkAttribute::Link(index) => Some(*index),
-        _ => None,
-    });
-    match lower {
-        None => name,
-        Some(0) => format!("{name}@NONE"),
-        Some(index) => match names.get(&index).filter(|_| !elsewhere) {
-            Some(lower) => format!("{name}@{lower}"),
-            None => format!("{name}@if{index}"),
-        },
+    match (lower_index(message), lower(message, names)) {
+        (None, _) => name,
+        (Some(0), _) => format!("{name}@NONE"),
+        (_, Some((lower, _))) => format!("{name}@{lower}"),
+        (Some(index), None) => format!("{name}@if{index}"),
     }
+}
+
+fn lower_index(message: &LinkMessage) -> Option<u32> {
+    find(message, |a| if let LinkAttribute::Link(index) = a { Some(*index) } else { None })
+}
+
+/// The link that this one stands on, if it is in this network namespace.
+fn lower<'a>(message: &LinkMessage, names: &'a Names) -> Option<&'a (String, bool)> {
+    names.get(&lower_index(message)?).filter(|_| namespace_id(message).is_none())
 }
 
 fn namespace_id(message: &LinkMessage) -> Option<i32> {
@@ -146,14 +152,14 @@ fn state(message: &LinkMessage) -> &'static str {
 }
 
 /// The first columns of a brief line.
-pub fn brief_head(message: &LinkMessage, names: &BTreeMap<u32, String>) -> String {
+pub fn brief_head(message: &LinkMessage, names: &Names) -> String {
     format!("{:<16} {:<14}", full_name(message, names), state(message))
 }
 
 /// The first line of a link; `ip link` also tells of the mode.
-pub fn head(message: &LinkMessage, names: &BTreeMap<u32, String>, with_mode: bool) -> String {
+pub fn head(message: &LinkMessage, names: &Names, with_mode: bool) -> String {
     let mut line =
-        format!("{}: {}: <{}>", message.header.index, full_name(message, names), flags(message.header.flags));
+        format!("{}: {}: <{}>", message.header.index, full_name(message, names), flags(message, &names));
     let mut add = |word: &str, value: Option<String>| {
         if let Some(value) = value {
             line.push_str(&format!(" {word} {value}"));
@@ -167,7 +173,7 @@ pub fn head(message: &LinkMessage, names: &BTreeMap<u32, String>, with_mode: boo
     let qdisc = find(message, |a| if let LinkAttribute::Qdisc(q) = a { Some(q.clone()) } else { None });
     add("qdisc", qdisc);
     let master = number(|a| if let LinkAttribute::Controller(n) = a { Some(*n) } else { None });
-    add("master", master.map(|n| names.get(&n).cloned().unwrap_or_else(|| format!("if{n}"))));
+    add("master", master.map(|n| names.get(&n).map_or_else(|| format!("if{n}"), |(name, _)| name.clone())));
     add("state", Some(state(message).into()));
     if with_mode {
         add("mode", Some("DEFAULT".into()));
@@ -227,7 +233,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The flags in the order in which iproute2 names them.
-fn flags(flags: LinkFlags) -> String {
+fn flags(message: &LinkMessage, names: &Names) -> String {
+    let flags = message.header.flags;
     let table = [
         (LinkFlags::Loopback, "LOOPBACK"),
         (LinkFlags::Broadcast, "BROADCAST"),
@@ -250,7 +257,9 @@ fn flags(flags: LinkFlags) -> String {
     ];
     let dark = flags.contains(LinkFlags::Up) && !flags.contains(LinkFlags::Running);
     let named = table.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name);
-    dark.then_some("NO-CARRIER").into_iter().chain(named).collect::<Vec<_>>().join(",")
+    let lower_is_down = lower(message, names).is_some_and(|(_, up)| !up);
+    let last = lower_is_down.then_some("M-DOWN");
+    dark.then_some("NO-CARRIER").into_iter().chain(named).chain(last).collect::<Vec<_>>().join(",")
 }
 
 fn set(context: &mut Context<'_>, words: &mut Words<'_>) -> Result<(), Failure> {
