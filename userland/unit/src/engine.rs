@@ -1,42 +1,208 @@
 //! The engine: units, jobs, and the one way in.
+//!
+//! `load` brings units into memory, `request` turns wishes into jobs, `run` runs and ends jobs, `react` draws the
+//! conclusions from what units did, `read` answers questions.
 
-use crate::{Action, Event, Host, JobStatus, UnitName, UnitStatus, Usec, World};
+mod entry;
+mod load;
+mod react;
+mod read;
+mod request;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use entry::{Entry, cgroup_path};
+
+use crate::graph::Graph;
+use crate::job::Job;
+use crate::machine::Effects;
+use crate::{
+    Action, ActiveState, Event, Host, JobId, JobKind, JobResult, KillWhom, Level, MountEntry, Notify, Pid, Target,
+    UnitName, UnitType, World,
+};
+
+/// More steps than any event can lead to: beyond it, something goes round in circles.
+const MOST_STEPS: usize = 1_000_000;
 
 /// The whole state of the manager.
 #[derive(Debug)]
 pub struct Engine {
-    host: Host,
+    pub(crate) host: Host,
+    pub(crate) entries: BTreeMap<UnitName, Entry>,
+    aliases: BTreeMap<UnitName, UnitName>,
+    pub(crate) graph: Graph,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    last_job: u32,
+    queue: BTreeSet<JobId>,
+    fx: Effects,
+    mounts: BTreeMap<String, MountEntry>,
 }
 
 impl Engine {
     /// An engine without units.
     pub fn new(host: Host) -> Engine {
-        Engine { host }
+        Engine {
+            host,
+            entries: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            graph: Graph::default(),
+            jobs: BTreeMap::new(),
+            last_job: 0,
+            queue: BTreeSet::new(),
+            fx: Effects::default(),
+            mounts: BTreeMap::new(),
+        }
     }
 
     /// Takes an event in and says what to do, in order. Of every `Spawn` hand in `Spawned` before anything else.
-    pub fn handle(&mut self, _event: Event, _world: &World<'_>) -> Vec<Action> {
-        let _ = &self.host;
-        Vec::new()
+    pub fn handle(&mut self, event: Event, world: &World<'_>) -> Vec<Action> {
+        match event {
+            Event::Request { id, verb, unit, mode } => self.request(id, verb, &unit, mode, world),
+            Event::Cancel { job } => self.finish(job, JobResult::Canceled, true, world),
+            Event::Load { unit } => {
+                self.bring_in(&unit, world);
+            }
+            Event::ResetFailed { unit } => self.reset_failed(unit, world),
+            Event::Kill { unit, whom, signal } => self.kill(&unit, whom, signal, world),
+            Event::Spawned { unit, token, outcome } => {
+                if self.resolve(&unit).is_none() {
+                    if let Ok(pid) = outcome {
+                        self.fx.actions.push(Action::Signal { unit, target: Target::Pid(pid), signal: 9 });
+                    }
+                } else {
+                    self.with(&unit, world, |entry, stage| entry.spawned(stage, token, outcome));
+                }
+            }
+            Event::Executed { unit, token } => {
+                self.with(&unit, world, |entry, stage| entry.executed(stage, token));
+            }
+            Event::ExecFailed { unit, why, .. } => {
+                let message = format!("{unit}: Failed to execute: {why}");
+                self.log(Some(unit), Level::Error, message);
+            }
+            Event::Exited { pid, status } => {
+                if let Some(unit) = self.fx.pids.remove(&pid) {
+                    self.with(&unit, world, |entry, stage| entry.exited(stage, pid, status));
+                }
+            }
+            Event::Notified { pid, unit, message } => self.notified(pid, unit, &message, world),
+            Event::CgroupEmpty { unit } => {
+                self.with(&unit, world, |entry, stage| entry.cgroup_empty(stage));
+            }
+            Event::MountsChanged { mounted } => self.mounts_changed(mounted, world),
+            Event::Elapsed => self.elapsed(world),
+            Event::Reload => self.reload(world),
+        }
+        self.settle(world);
+        std::mem::take(&mut self.fx.actions)
     }
 
-    /// When to send `Event::Elapsed`: monotonic; `None`: not before something else happens.
-    pub fn deadline(&self) -> Option<Usec> {
-        None
+    /// Draws every conclusion, one step at a time, until there is nothing left to do at once.
+    fn settle(&mut self, world: &World<'_>) {
+        for _ in 0..MOST_STEPS {
+            if let Some(change) = self.fx.changes.pop_front() {
+                self.react(&change, world);
+            } else if let Some(unit) = self.fx.restarts.pop_front() {
+                self.auto_restart(&unit, world);
+            } else if let Some(job) = self.queue.pop_first() {
+                self.run(job, world);
+            } else {
+                return;
+            }
+        }
+        self.log(None, Level::Critical, "Units start each other in circles, pausing.".into());
     }
 
-    /// All that is known of a unit; aliases are followed. `None`: not loaded (send `Event::Load`).
-    pub fn status(&self, _name: &UnitName) -> Option<UnitStatus> {
-        None
+    fn log(&mut self, unit: Option<UnitName>, level: Level, message: String) {
+        self.fx.actions.push(Action::Log { unit, level, message });
     }
 
-    /// The names of all units in memory, without aliases.
-    pub fn units(&self) -> Vec<UnitName> {
-        Vec::new()
+    /// The name under which a unit is in memory.
+    pub(crate) fn resolve(&self, name: &UnitName) -> Option<UnitName> {
+        let name = self.aliases.get(name).unwrap_or(name);
+        self.entries.contains_key(name).then(|| name.clone())
     }
 
-    /// All queued jobs.
-    pub fn jobs(&self) -> Vec<JobStatus> {
-        Vec::new()
+    pub(crate) fn active(&self, name: &UnitName) -> ActiveState {
+        self.entries.get(name).map_or(ActiveState::Inactive, |entry| entry.base.active)
+    }
+
+    pub(crate) fn job_of(&self, name: &UnitName) -> Option<&Job> {
+        self.jobs.get(&self.entries.get(name)?.job?)
+    }
+
+    fn kill(&mut self, unit: &UnitName, whom: KillWhom, signal: i32, world: &World<'_>) {
+        let Some(name) = self.resolve(unit) else { return };
+        let Some(entry) = self.entries.get(&name) else { return };
+        let (main, control) = entry.pids();
+        let mut targets: Vec<Target> = Vec::new();
+        match whom {
+            KillWhom::Main => targets.extend(main.map(Target::Pid)),
+            KillWhom::Control => targets.extend(control.map(Target::Pid)),
+            KillWhom::All => {
+                let cgroup = cgroup_path(&entry.base.unit);
+                let inside = if entry.base.has_cgroup { world.probe.processes(&cgroup) } else { Vec::new() };
+                let outside = [main, control].into_iter().flatten().filter(|pid| !inside.contains(pid));
+                targets.extend(outside.map(Target::Pid));
+                if !inside.is_empty() {
+                    targets.push(Target::Cgroup(cgroup));
+                }
+            }
+        }
+        for target in targets {
+            self.fx.actions.push(Action::Signal { unit: name.clone(), target, signal });
+        }
+    }
+
+    fn notified(&mut self, pid: Pid, unit: Option<UnitName>, message: &Notify, world: &World<'_>) {
+        let unit = self.fx.pids.get(&pid).cloned().or(unit);
+        if let Some(unit) = unit {
+            self.with(&unit, world, |entry, stage| entry.notified(stage, pid, message));
+        }
+    }
+
+    fn reset_failed(&mut self, unit: Option<UnitName>, world: &World<'_>) {
+        let names = match unit {
+            Some(unit) => vec![unit],
+            None => self.entries.keys().cloned().collect(),
+        };
+        for name in names {
+            self.with(&name, world, |entry, stage| entry.reset_failed(stage));
+        }
+    }
+
+    fn elapsed(&mut self, world: &World<'_>) {
+        let due: Vec<UnitName> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.deadline().is_some_and(|at| at <= world.now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in due {
+            self.with(&name, world, |entry, stage| entry.elapsed(stage));
+        }
+        self.expire_jobs(world);
+    }
+
+    fn mounts_changed(&mut self, mounted: Vec<MountEntry>, world: &World<'_>) {
+        // of several at one place the last one counts: it hides the others
+        self.mounts = mounted.into_iter().map(|entry| (entry.place.clone(), entry)).collect();
+        let mut names: BTreeSet<UnitName> =
+            self.entries.keys().filter(|name| name.unit_type() == UnitType::Mount).cloned().collect();
+        let fresh: Vec<UnitName> =
+            self.mounts.keys().filter_map(|place| UnitName::from_path(place, UnitType::Mount).ok()).collect();
+        let unknown = fresh.iter().filter(|name| self.resolve(name).is_none()).cloned().collect::<Vec<_>>();
+        self.bring_in_all(&unknown, world);
+        names.extend(fresh);
+        for name in names {
+            let entry = name.to_path().and_then(|place| self.mounts.get(&place).cloned());
+            self.with(&name, world, |unit, stage| unit.table(stage, entry));
+        }
+    }
+
+    /// Whether a unit of this kind could be told to do that.
+    pub(crate) fn can(&self, name: &UnitName, kind: JobKind) -> bool {
+        kind != JobKind::Reload || self.entries.get(name).is_some_and(Entry::can_reload)
     }
 }

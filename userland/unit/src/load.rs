@@ -1,1 +1,256 @@
-//! To come.
+//! From files to a [`Unit`]: fragment, drop-ins, `.wants` and `.requires`, then the defaults.
+//!
+//! A line that cannot be used is warned of and skipped; only what a unit cannot do without makes it unusable.
+
+mod cgroup;
+mod defaults;
+mod exec;
+mod kill;
+mod mount;
+mod service;
+mod unit;
+mod value;
+
+pub(crate) use value::{capability, signal_name, status_name};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
+use crate::specifier::Context;
+use crate::{
+    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName, UnitType, text,
+};
+
+/// A unit on its way: the parts while lines are read into them.
+struct Draft<'a> {
+    context: Context<'a>,
+    unit: Unit,
+    exec: ExecSettings,
+    cgroup: CgroupSettings,
+    service: ServiceSettings,
+    mount: MountSettings,
+    /// Keys that were set, where "unset" differs from every value.
+    set: BTreeSet<&'static str>,
+}
+
+/// What a directive's function says.
+enum Taken {
+    /// Used.
+    Yes,
+    /// Not one of ours.
+    Unknown,
+}
+
+type Outcome = Result<Taken, String>;
+
+/// Loads a unit of a name that is no alias. `mounted`: the mount table's line for a mount unit.
+pub fn load(name: &UnitName, sources: &Result<Sources, String>, mounted: Option<&MountEntry>, host: &Host) -> Unit {
+    let none = Sources::default();
+    let (sources, error) = match sources {
+        Ok(sources) => (sources, None),
+        Err(error) => (&none, Some(error.clone())),
+    };
+    let fragment = sources.fragment.as_ref().map(|text| text.path.as_str());
+    let mut draft = Draft {
+        context: Context { unit: name, host, fragment },
+        unit: blank(name),
+        exec: ExecSettings::default(),
+        cgroup: CgroupSettings::default(),
+        service: ServiceSettings::default(),
+        mount: MountSettings { directory_mode: 0o755, timeout: 90_000_000, ..MountSettings::default() },
+        set: BTreeSet::new(),
+    };
+    draft.unit.aliases = sources.aliases.clone();
+    draft.unit.fragment = fragment.map(str::to_string);
+    if let Some(error) = error {
+        draft.unit.load = LoadState::Error;
+        draft.unit.load_error = Some(error);
+    } else if sources.masked {
+        draft.unit.load = LoadState::Masked;
+        draft.unit.load_error = Some(format!("Unit {name} is masked."));
+    } else if name.is_template() {
+        draft.unit.load = LoadState::BadSetting;
+        draft.unit.load_error = Some(format!("Unit name {name} is missing the instance name."));
+    } else if sources.fragment.is_none() && mounted.is_none() && !is_built_in(name) {
+        draft.unit.load = LoadState::NotFound;
+        draft.unit.load_error = Some(format!("Unit {name} not found."));
+    } else if let Err(why) = draft.read(sources, mounted) {
+        draft.unit.load = LoadState::BadSetting;
+        draft.unit.load_error = Some(why);
+    }
+    draft.finish()
+}
+
+/// Units that need no file.
+fn is_built_in(name: &UnitName) -> bool {
+    matches!(name.unit_type(), UnitType::Slice | UnitType::Device)
+}
+
+fn blank(name: &UnitName) -> Unit {
+    Unit {
+        name: name.clone(),
+        aliases: Vec::new(),
+        load: LoadState::Loaded,
+        load_error: None,
+        description: String::new(),
+        documentation: Vec::new(),
+        fragment: None,
+        drop_ins: Vec::new(),
+        source_path: None,
+        dependencies: BTreeMap::new(),
+        mounts_for: BTreeSet::new(),
+        default_dependencies: true,
+        conditions: Vec::new(),
+        asserts: Vec::new(),
+        stop_when_unneeded: false,
+        refuse_manual_start: false,
+        refuse_manual_stop: false,
+        allow_isolate: false,
+        ignore_on_isolate: matches!(
+            name.unit_type(),
+            UnitType::Slice | UnitType::Device | UnitType::Mount | UnitType::Automount | UnitType::Scope
+        ),
+        on_failure_mode: JobMode::Replace,
+        on_success_mode: JobMode::Fail,
+        job_timeout: INFINITY,
+        job_running_timeout: INFINITY,
+        job_timeout_action: Default::default(),
+        start_limit_interval: 10_000_000,
+        start_limit_burst: 5,
+        start_limit_action: Default::default(),
+        failure_action: Default::default(),
+        success_action: Default::default(),
+        exec: Arc::default(),
+        cgroup: Arc::default(),
+        kill: KillSettings::default(),
+        install: Install::default(),
+        kind: Kind::Other,
+        warnings: Vec::new(),
+    }
+}
+
+impl Draft<'_> {
+    fn read(&mut self, sources: &Sources, mounted: Option<&MountEntry>) -> Result<(), String> {
+        if let Some(entry) = mounted {
+            self.mount.what = entry.what.clone();
+            self.mount.place = entry.place.clone();
+            self.mount.fs_type = entry.fs_type.clone();
+            self.mount.options = entry.options.clone();
+        }
+        if let Some(text) = &sources.fragment {
+            self.file(text)?;
+        }
+        for text in &sources.drop_ins {
+            self.unit.drop_ins.push(text.path.clone());
+            // a broken drop-in does not take the unit with it
+            if let Err(why) = self.file(text) {
+                self.unit.warnings.push(why);
+            }
+        }
+        for (kind, names) in [(Dependency::Wants, &sources.wants), (Dependency::Requires, &sources.requires)] {
+            for name in names {
+                self.add(kind, name.clone());
+            }
+        }
+        self.defaults()?;
+        Ok(())
+    }
+
+    fn file(&mut self, source: &Text) -> Result<(), String> {
+        let found = text::parse(&source.text).map_err(|error| format!("{}: {error}", source.path))?;
+        let warn = |line: usize, why: &str| format!("{}:{line}: {why}", source.path);
+        self.unit.warnings.extend(found.warnings.iter().map(|(line, why)| warn(*line, why)));
+        let mut unknown_sections = BTreeSet::new();
+        for assignment in &found.all {
+            let (section, key) = (assignment.section.as_str(), assignment.key.as_str());
+            if section.starts_with("X-") || key.starts_with("X-") {
+                continue;
+            }
+            let message = match self.directive(section, key, &assignment.value) {
+                Some(Ok(Taken::Yes)) => continue,
+                Some(Ok(Taken::Unknown)) => format!("Unknown key name '{key}' in section '{section}', ignoring."),
+                Some(Err(why)) => format!("Cannot use {key}= in section '{section}', ignoring: {why}"),
+                None if unknown_sections.insert(section) => format!("Unknown section '{section}'. Ignoring."),
+                None => continue,
+            };
+            let message = warn(assignment.line, &message);
+            // a line is enough for what is said often
+            if !self.unit.warnings.contains(&message) && self.unit.warnings.len() < 1000 {
+                self.unit.warnings.push(message);
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: not a section of this kind of unit.
+    fn directive(&mut self, section: &str, key: &str, value: &str) -> Option<Outcome> {
+        let own = match self.unit.unit_type() {
+            UnitType::Service => "Service",
+            UnitType::Mount => "Mount",
+            UnitType::Slice => "Slice",
+            UnitType::Socket => "Socket",
+            UnitType::Timer => "Timer",
+            UnitType::Path => "Path",
+            UnitType::Automount => "Automount",
+            UnitType::Swap => "Swap",
+            UnitType::Scope => "Scope",
+            UnitType::Target | UnitType::Device => "",
+        };
+        match section {
+            "Unit" => Some(unit::unit(self, key, value)),
+            "Install" => Some(unit::install(self, key, value)),
+            _ if section != own => None,
+            "Service" => Some(first_known(
+                [service::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
+            )),
+            "Mount" => {
+                Some(first_known([mount::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value))))
+            }
+            "Slice" => Some(cgroup::set(self, key, value)),
+            // kinds that are loaded but not operated yet
+            _ => Some(Ok(Taken::Yes)),
+        }
+    }
+
+    fn add(&mut self, kind: Dependency, name: UnitName) {
+        if name != self.unit.name {
+            self.unit.dependencies.entry(kind).or_default().insert(name);
+        }
+    }
+
+    fn finish(mut self) -> Unit {
+        self.unit.exec = Arc::new(self.exec);
+        self.unit.cgroup = Arc::new(self.cgroup);
+        if self.unit.description.is_empty() {
+            self.unit.description = match self.unit.unit_type() {
+                UnitType::Mount if !self.mount.place.is_empty() => self.mount.place.clone(),
+                _ => self.unit.name.to_string(),
+            };
+        }
+        self.unit.kind = match self.unit.unit_type() {
+            UnitType::Service => Kind::Service(Box::new(self.service)),
+            UnitType::Mount => Kind::Mount(Box::new(self.mount)),
+            UnitType::Target => Kind::Target,
+            UnitType::Slice => Kind::Slice,
+            UnitType::Device => Kind::Device,
+            _ => Kind::Other,
+        };
+        self.unit
+    }
+}
+
+fn first_known(outcomes: [Outcome; 4]) -> Outcome {
+    for outcome in outcomes {
+        match outcome {
+            Ok(Taken::Unknown) => {}
+            taken => return taken,
+        }
+    }
+    Ok(Taken::Unknown)
+}
+
+/// Bytes of a size with K, M, G, …
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    value::size(text)
+}

@@ -1,0 +1,28 @@
+//! The [Mount] section, systemd.mount(5).
+
+use super::value::{boolean, mode, timeout};
+use super::{Draft, Outcome, Taken};
+
+pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
+    let context = draft.context;
+    let mount = &mut draft.mount;
+    match key {
+        "What" => mount.what = context.expand(value),
+        "Where" => mount.place = normal(&context.expand(value)),
+        "Type" => mount.fs_type = context.expand(value),
+        "Options" => mount.options = context.expand(value),
+        "SloppyOptions" => mount.sloppy_options = boolean(value)?,
+        "LazyUnmount" => mount.lazy_unmount = boolean(value)?,
+        "ForceUnmount" => mount.force_unmount = boolean(value)?,
+        "ReadWriteOnly" => mount.read_write_only = boolean(value)?,
+        "DirectoryMode" => mount.directory_mode = mode(value)?,
+        "TimeoutSec" => mount.timeout = timeout(value)?,
+        _ => return Ok(Taken::Unknown),
+    }
+    Ok(Taken::Yes)
+}
+
+fn normal(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    format!("/{}", parts.join("/"))
+}

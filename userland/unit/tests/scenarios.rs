@@ -1,0 +1,206 @@
+//! Runs every transcript of tests/scenarios: unit files and events in, actions out.
+//!
+//! A transcript is unit files, each under `--- NAME`, then `--- events`: lines of events, each followed by what must
+//! come of it, indented. `UNIT_SCENARIOS=write` writes what comes of it instead: read the difference before you
+//! commit it. The events are the arms of `act` below.
+
+mod world;
+
+use unit::{Event, ExitStatus, JobMode, MountEntry, Pid, UnitName, Usec, Verb};
+use world::{Files, Machine, last_token, message, render};
+
+#[test]
+fn transcripts() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios");
+    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let mut wrong = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let played = play(&text);
+        if played == text {
+            continue;
+        }
+        if std::env::var_os("UNIT_SCENARIOS").is_some_and(|value| value == "write") {
+            std::fs::write(&path, played).unwrap();
+        } else {
+            wrong.push(format!("{}:\n{}", path.display(), difference(&text, &played)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn difference(text: &str, played: &str) -> String {
+    let (expected, found): (Vec<&str>, Vec<&str>) = (text.lines().collect(), played.lines().collect());
+    let at = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
+    let show = |lines: &[&str]| lines.iter().skip(at.saturating_sub(3)).take(9).map(|l| format!("    {l}\n")).collect::<String>();
+    format!("line {}, expected:\n{}found:\n{}", at + 1, show(&expected), show(&found))
+}
+
+/// The transcript with what really comes of its events.
+fn play(text: &str) -> String {
+    let mut out = String::new();
+    let mut files = Files::default();
+    let mut lines = text.lines();
+    let mut current: Option<String> = None;
+    for line in lines.by_ref() {
+        out.push_str(line);
+        out.push('\n');
+        match line.strip_prefix("--- ") {
+            Some("events") => break,
+            Some(name) => {
+                files.0.insert(name.to_string(), String::new());
+                current = Some(name.to_string());
+            }
+            None => {
+                if let Some(text) = current.as_ref().and_then(|name| files.0.get_mut(name)) {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    let mut machine = Machine::new(files);
+    for line in lines {
+        if line.starts_with("    ") {
+            continue;
+        }
+        out.push_str(line);
+        out.push('\n');
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let extra = act(&mut machine, &words);
+        for action in std::mem::take(&mut machine.seen) {
+            if let Some(line) = render(&action) {
+                out.push_str(&format!("    {line}\n"));
+            }
+        }
+        if let Some(line) = extra {
+            out.push_str(&format!("    {line}\n"));
+        }
+    }
+    out
+}
+
+fn name(text: &str) -> UnitName {
+    UnitName::parse(text).unwrap()
+}
+
+fn pid_of(machine: &Machine, unit: &str, which: &str) -> Option<Pid> {
+    let status = machine.engine.status(&name(unit))?;
+    match which {
+        "main" => status.main_pid,
+        "control" => status.control_pid,
+        number => number.parse().ok().map(Pid),
+    }
+}
+
+fn act(machine: &mut Machine, words: &[&str]) -> Option<String> {
+    let verb = |word: &str| {
+        Some(match word {
+            "start" | "isolate" => Verb::Start,
+            "stop" => Verb::Stop,
+            "restart" => Verb::Restart,
+            "try-restart" => Verb::TryRestart,
+            "reload" => Verb::Reload,
+            "reload-or-restart" => Verb::ReloadOrRestart,
+            _ => return None,
+        })
+    };
+    match words {
+        [word, unit, rest @ ..] if verb(word).is_some() => {
+            let mode = match (rest, *word) {
+                (_, "isolate") => JobMode::Isolate,
+                (["fail"], _) => JobMode::Fail,
+                (["irreversibly"], _) => JobMode::ReplaceIrreversibly,
+                _ => JobMode::Replace,
+            };
+            machine.request(verb(word).unwrap(), &name(unit), mode);
+        }
+        // exit UNIT main|control|PID CODE|SIGNAL
+        ["exit", unit, which, how] => {
+            let Some(pid) = pid_of(machine, unit, which) else { return Some("no such process".into()) };
+            let status = match how.strip_prefix("SIG") {
+                Some(signal) => ExitStatus::Signal { signal: signal.parse().unwrap(), core: false },
+                None => ExitStatus::Code(how.parse().unwrap()),
+            };
+            machine.exit(pid, status);
+        }
+        ["executed", unit] => {
+            let status = machine.engine.status(&name(unit)).unwrap();
+            assert!(status.main_pid.is_some());
+            let token = unit::SpawnToken(TOKENS.with(|tokens| tokens.get()));
+            machine.handle(Event::Executed { unit: name(unit), token });
+        }
+        ["notify", unit, assignments @ ..] => {
+            let Some(pid) = pid_of(machine, unit, "main") else { return Some("no such process".into()) };
+            machine.handle(Event::Notified { pid, unit: Some(name(unit)), message: message(assignments) });
+        }
+        // a process in the unit's cgroup that we did not start
+        ["fork", unit] => {
+            let cgroup = machine.engine.status(&name(unit)).unwrap().cgroup.unwrap();
+            let Pid(pid) = machine.fork(cgroup);
+            return Some(format!("pid {pid}"));
+        }
+        ["pid-file", path, pid] => {
+            machine.system.pid_files.borrow_mut().insert(path.to_string(), Pid(pid.parse().unwrap()));
+        }
+        ["path", path] => {
+            machine.system.paths.borrow_mut().insert(path.to_string());
+        }
+        ["environment-file", path, lines @ ..] => {
+            machine.system.files.borrow_mut().insert(path.to_string(), lines.join("\n"));
+        }
+        ["after", time] => {
+            let time: Usec = unit::timespan::parse(time).unwrap();
+            machine.pass(time);
+        }
+        ["mounted", what, place, fs_type] => {
+            machine.mounts.push(MountEntry {
+                what: what.to_string(),
+                place: place.to_string(),
+                fs_type: fs_type.to_string(),
+                options: "rw".into(),
+            });
+            machine.handle(Event::MountsChanged { mounted: machine.mounts.clone() });
+        }
+        ["unmounted", place] => {
+            machine.mounts.retain(|entry| entry.place != *place);
+            machine.handle(Event::MountsChanged { mounted: machine.mounts.clone() });
+        }
+        ["break-spawns", count] => machine.broken_spawns = count.parse().unwrap(),
+        ["reset-failed", unit] => machine.handle(Event::ResetFailed { unit: Some(name(unit)) }),
+        ["file", path, lines @ ..] => {
+            machine.files.0.insert(path.to_string(), lines.join("\n"));
+        }
+        ["daemon-reload"] => machine.handle(Event::Reload),
+        ["show", unit] => {
+            let status = machine.engine.status(&name(unit));
+            return Some(match status {
+                None => "not in memory".into(),
+                Some(status) => format!(
+                    "{} {} ({}), result {}, restarts {}{}",
+                    status.load.as_str(),
+                    status.active.as_str(),
+                    status.sub,
+                    status.result,
+                    status.n_restarts,
+                    status.status_text.map(|text| format!(", \"{text}\"")).unwrap_or_default(),
+                ),
+            });
+        }
+        _ => panic!("not an event: {words:?}"),
+    }
+    if let Some((_, token)) = last_token(&machine.seen) {
+        TOKENS.with(|tokens| tokens.set(token.0));
+    }
+    None
+}
+
+thread_local! {
+    /// The last process asked for.
+    static TOKENS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
