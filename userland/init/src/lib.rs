@@ -1,1 +1,101 @@
 //! PID 1 and its client: events in, actions out.
+//!
+//! The story: [`prepare`] mounts the run-time tree; the [`manager`] owns the pure engine of the `unit` crate and all
+//! state; the [`event_loop`] waits for signals, notifications, dead children, mounts and clients and hands them to the
+//! manager; `act` carries the engine's actions out by [`exec`], [`cgroup`] and [`log`]; [`catalog`] and [`probe`] are
+//! the engine's eyes; [`dbus`] is the face for `systemctl`; [`shutdown`] is the end.
+//!
+//! Invariants: one thread, so that it may fork; nothing blocks after `prepare`; no input makes it panic, and should it
+//! panic all the same, it executes itself anew instead of dying.
+
+mod act;
+pub mod catalog;
+pub mod cgroup;
+pub mod dbus;
+pub mod event_loop;
+pub mod exec;
+pub mod face;
+pub mod host;
+pub mod log;
+pub mod manager;
+pub mod mounts;
+pub mod notify;
+pub mod prepare;
+pub mod probe;
+pub mod shutdown;
+pub mod users;
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::process::ExitCode;
+
+use unit::{JobMode, Level, RequestError, UnitName, Verb};
+
+use event_loop::EventLoop;
+use manager::Manager;
+
+/// How often PID 1 may panic and start over in one boot.
+const RECOVERIES: u32 = 3;
+/// What to start when the kernel command line's `systemd.unit=` and the image name nothing usable.
+const TARGETS: [&str; 3] = ["default.target", "multi-user.target", "rescue.target"];
+
+/// The applet `init`: PID 1 of the machine.
+pub fn init(args: Vec<OsString>) -> ExitCode {
+    if std::process::id() != 1 {
+        eprintln!("init: runs as process 1 only; use systemctl to talk to it");
+        return ExitCode::FAILURE;
+    }
+    let recovered =
+        args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("--recovered=")?.parse().ok()).next();
+    shutdown::recover_from_panics(recovered.unwrap_or(RECOVERIES));
+    let line = prepare::machine();
+    let _ = detach_console();
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
+
+    let probe = probe::System::new(line.clone(), prepare::is_first_boot());
+    let mut manager =
+        Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);
+    manager.show_status =
+        !line.value("systemd.show_status").is_some_and(|word| matches!(word, "0" | "no" | "false"));
+    let face = None;
+    let mut events = match EventLoop::open(&manager, face) {
+        Ok(events) => events,
+        Err(error) => {
+            log::say(Level::Emergency, None, &format!("Cannot begin to serve: {error}"));
+            shutdown::give_up()
+        }
+    };
+    start_target(&mut manager, line.value("systemd.unit"));
+    let how = events.run(&mut manager);
+    shutdown::go_down(how, events.take_watchdog())
+}
+
+/// Starts the first target that there is.
+fn start_target(manager: &mut Manager, wanted: Option<&str>) {
+    for name in wanted.into_iter().chain(TARGETS) {
+        let Ok(unit) = UnitName::parse(name) else { continue };
+        let request = manager.submit(Verb::Start, unit, JobMode::Isolate);
+        let refused = manager.news.iter().find_map(|news| match news {
+            face::News::Refused { request: id, error } if *id == request => Some(error.clone()),
+            _ => None,
+        });
+        manager.units_loaded();
+        match refused {
+            None => return,
+            Some(RequestError::NoIsolate(unit)) => {
+                manager.submit(Verb::Start, unit, JobMode::Replace);
+                return;
+            }
+            Some(error) => log::say(Level::Critical, None, &format!("Cannot start {name}: {error}")),
+        }
+    }
+}
+
+/// Lets go of the console, which a session on it may want for itself: what PID 1 says goes through `log`.
+fn detach_console() -> std::io::Result<()> {
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}

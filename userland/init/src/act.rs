@@ -1,0 +1,150 @@
+//! The one place where the engine's actions become effects.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Component, Path};
+
+use rustix::event::epoll;
+use unit::{Action, Announcement, Event, Level, Pid, Spawn, Target};
+
+use crate::exec;
+use crate::face::News;
+use crate::log;
+use crate::manager::{Manager, Starting};
+
+/// The parents of directories that a stopped unit may have removed.
+const REMOVABLE: &str = "/run";
+
+impl Manager {
+    pub(crate) fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Spawn(spawn) => self.spawn(*spawn),
+            Action::Signal { unit: _, target: Target::Pid(pid), signal } => {
+                if pid.0 > 1 {
+                    let _ = linux::signal::kill(pid.0, signal);
+                }
+            }
+            Action::Signal { unit: _, target: Target::Cgroup(path), signal } => {
+                self.tree.signal(&path, signal)
+            }
+            Action::ConfigureCgroup { unit, cgroup, resources } => {
+                if let Err(error) = self.tree.ensure(&unit, &cgroup, &resources) {
+                    log::say(
+                        Level::Warning,
+                        Some(&unit),
+                        &format!("{unit}: cannot set up cgroup {cgroup}: {error}"),
+                    );
+                }
+            }
+            Action::RemoveCgroup { unit: _, cgroup } => self.tree.remove(&cgroup),
+            Action::RemoveDirectories { unit, paths } => {
+                for path in paths {
+                    if let Err(error) = remove(Path::new(&path)) {
+                        log::say(
+                            Level::Warning,
+                            Some(&unit),
+                            &format!("{unit}: cannot remove {path}: {error}"),
+                        );
+                    }
+                }
+            }
+            Action::JobQueued { job, request, unit } => self.tell(News::Queued { job, request, unit }),
+            Action::JobDone { job, requests, unit, result } => {
+                self.tell(News::Done { job, requests, unit, result });
+                if self.engine.jobs().is_empty() {
+                    self.finished();
+                }
+            }
+            Action::Refused { id, error } => self.tell(News::Refused { request: id, error }),
+            Action::Changed { unit } => self.tell(News::Changed { unit }),
+            Action::Log { unit, level, message } => log::say(level, unit.as_ref(), &message),
+            Action::Announce { unit, kind, message } => {
+                if self.show_status {
+                    log::announce(kind, &message);
+                }
+                let level = match kind {
+                    Announcement::Failed | Announcement::Depend | Announcement::Time => Level::Error,
+                    Announcement::Begins | Announcement::Ok | Announcement::Skip => Level::Info,
+                };
+                log::say(level, Some(&unit), &message);
+            }
+            Action::Shutdown(how) => self.shutdown = Some(how),
+        }
+    }
+
+    /// Starts a process; the engine hears of it before anything else.
+    fn spawn(&mut self, mut spawn: Spawn) {
+        self.inherit(&mut spawn.environment);
+        let outcome = self.cgroup_for(&spawn).and_then(|cgroup| exec::start(&spawn, Some(cgroup.as_fd())));
+        let (unit, token) = (spawn.unit, spawn.token);
+        let outcome = match outcome {
+            Ok(started) => {
+                let pid = Pid(started.pid);
+                if let Some(epoll) = &self.epoll {
+                    let data = epoll::EventData::new_u64(u64::from(started.pid));
+                    let _ = epoll::add(epoll, &started.report, data, epoll::EventFlags::IN);
+                }
+                let starting = Starting { unit: unit.clone(), token, report: started.report };
+                self.starting.insert(pid, starting);
+                Ok(pid)
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        // In front of what may be waiting: the engine's rule is that nothing comes between.
+        self.events.push_front(Event::Spawned { unit, token, outcome });
+    }
+
+    fn cgroup_for(&mut self, spawn: &Spawn) -> std::io::Result<OwnedFd> {
+        let own = self.tree.ensure(&spawn.unit, &spawn.cgroup, &spawn.resources)?;
+        if spawn.control_cgroup { self.tree.ensure_below(&spawn.cgroup, ".control") } else { Ok(own) }
+    }
+
+    /// Hands in what the children on their way have said.
+    pub(crate) fn take_reports(&mut self) {
+        let waiting: Vec<Pid> = self.starting.keys().copied().collect();
+        for pid in waiting {
+            self.take_report(pid);
+        }
+    }
+
+    /// Hands in what one child has said, if it has.
+    pub(crate) fn take_report(&mut self, pid: Pid) {
+        let Some(said) = self.starting.get(&pid).and_then(|starting| starting.report.take()) else { return };
+        let Some(Starting { unit, token, .. }) = self.starting.remove(&pid) else { return };
+        self.handle(match said {
+            Ok(()) => Event::Executed { unit, token },
+            Err(failure) => {
+                Event::ExecFailed { unit, token, code: i32::from(failure.code), why: failure.why }
+            }
+        });
+    }
+}
+
+/// Removes a tree below /run and nothing else, without following links.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let safe = path.starts_with(REMOVABLE)
+        && path.components().count() > 2
+        && path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
+    if !safe {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(data) if data.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_in_run_are_removed() {
+        for bad in ["/", "/run", "/etc/x", "/run/../etc", "run/x", "/var/run/x"] {
+            assert!(remove(Path::new(bad)).is_err(), "{bad}");
+        }
+        assert!(remove(Path::new("/run/no-such-folder-of-a-unit")).is_ok());
+    }
+}

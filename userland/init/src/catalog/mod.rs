@@ -1,0 +1,78 @@
+//! The unit directories: what the load path holds, and what `systemctl enable` and its like do to it.
+//!
+//! `/etc/systemd/system` is the operator's, `/run/systemd/system` lasts until the reboot, `/usr/lib/systemd/system` is
+//! the image's; an earlier one hides a later one's file of the same name (systemd.unit(5), "Unit File Load Path").
+
+mod change;
+mod find;
+mod install;
+mod preset;
+mod state;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use unit::{Catalog, Sources, UnitFileState, UnitName};
+
+pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
+
+const CONFIG: &str = "etc/systemd/system";
+const RUNTIME: &str = "run/systemd/system";
+const IMAGE: [&str; 2] = ["usr/local/lib/systemd/system", "usr/lib/systemd/system"];
+
+/// The load path below a root.
+#[derive(Debug)]
+pub struct Directories {
+    root: PathBuf,
+    /// In order of precedence.
+    folders: Vec<PathBuf>,
+    /// Who is linked to whom by alias; read once, then until [`Directories::forget`].
+    aliases: RefCell<Option<HashMap<String, Vec<UnitName>>>>,
+}
+
+impl Directories {
+    /// The load path of this system.
+    #[must_use]
+    pub fn system() -> Directories {
+        Directories::below(Path::new("/"))
+    }
+
+    /// The load path of the system below another root.
+    #[must_use]
+    pub fn below(root: &Path) -> Directories {
+        let folders = [CONFIG, RUNTIME].into_iter().chain(IMAGE).map(|folder| root.join(folder)).collect();
+        Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
+    }
+
+    /// The folders, those of higher precedence first.
+    #[must_use]
+    pub fn folders(&self) -> &[PathBuf] {
+        &self.folders
+    }
+
+    /// Forgets what was read of the folders: after they changed.
+    pub fn forget(&self) {
+        self.aliases.replace(None);
+    }
+
+    /// The unit that a name is an alias of, on disk; itself if it is none.
+    #[must_use]
+    pub fn resolve(&self, name: &UnitName) -> UnitName {
+        self.find(name).ok().and_then(|found| found.alias_of).unwrap_or_else(|| name.clone())
+    }
+
+    fn config(&self, runtime: bool) -> PathBuf {
+        self.root.join(if runtime { RUNTIME } else { CONFIG })
+    }
+}
+
+impl Catalog for Directories {
+    fn find(&self, name: &UnitName) -> Result<Sources, String> {
+        find::sources(self, name)
+    }
+
+    fn list(&self) -> Vec<(UnitName, UnitFileState)> {
+        state::all(self)
+    }
+}

@@ -1,0 +1,355 @@
+//! The cgroup tree (version 2): a cgroup for each unit, its settings, its processes, the word when it runs empty.
+//!
+//! Paths are as the kernel tells them in `/proc/PID/cgroup`: `/system.slice/x.service`. Controllers are switched on
+//! from the top down before a cgroup is made; one that the kernel lacks is left out. Source: cgroups(7) and
+//! Documentation/admin-guide/cgroup-v2.rst.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify;
+use unit::settings::{Amount, CgroupSettings};
+use unit::{UnitName, UnitType};
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// Where PID 1 itself lives.
+const OWN: &str = "/init.scope";
+const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+/// µs: the kernel's usual period of CPU bandwidth control.
+const CPU_PERIOD: u64 = 100_000;
+/// Cgroups nested deeper than this are not walked.
+const DEEPEST: usize = 32;
+
+/// The tree, and the watch over the cgroups that may run empty.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    inotify: Option<OwnedFd>,
+    watched: HashMap<i32, (UnitName, String)>,
+    /// Folders below which the controllers are on.
+    opened: HashSet<String>,
+}
+
+/// What a unit uses, as far as the kernel counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resources {
+    /// Bytes of memory now.
+    pub memory_current: Option<u64>,
+    /// Tasks now.
+    pub tasks_current: Option<u64>,
+    /// Nanoseconds of CPU time since the cgroup was made.
+    pub cpu_usage_nsec: Option<u64>,
+}
+
+impl Tree {
+    /// Takes over the tree: PID 1 moves into its own scope.
+    #[must_use]
+    pub fn take_over() -> Tree {
+        let tree = Tree::at(Path::new(ROOT));
+        let own = tree.folder(OWN);
+        if fs::create_dir_all(&own).is_ok() {
+            let _ = fs::write(own.join("cgroup.procs"), "0");
+        }
+        tree
+    }
+
+    /// A tree elsewhere.
+    fn at(root: &Path) -> Tree {
+        let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok();
+        Tree { root: root.to_owned(), inotify, watched: HashMap::new(), opened: HashSet::new() }
+    }
+
+    /// Readable when a watched cgroup changed.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
+    fn folder(&self, path: &str) -> PathBuf {
+        let safe = path.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
+        let mut folder = self.root.clone();
+        folder.extend(safe);
+        folder
+    }
+
+    /// Makes a unit's cgroup with its settings; returns its folder, for a child to be born in.
+    ///
+    /// # Errors
+    /// The folder cannot be made. A setting that the kernel refuses is no error.
+    pub fn ensure(&mut self, unit: &UnitName, path: &str, settings: &CgroupSettings) -> io::Result<OwnedFd> {
+        self.open_controllers(path)?;
+        let folder = self.folder(path);
+        fs::create_dir_all(&folder)?;
+        for (file, value) in values(settings) {
+            let _ = fs::write(folder.join(file), value);
+        }
+        self.watch(unit, path);
+        Ok(File::open(&folder)?.into())
+    }
+
+    /// A cgroup below a unit's, for a control process of a delegated unit.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn ensure_below(&self, path: &str, name: &str) -> io::Result<OwnedFd> {
+        let folder = self.folder(path).join(name);
+        fs::create_dir_all(&folder)?;
+        Ok(File::open(&folder)?.into())
+    }
+
+    /// Switches the controllers on in every ancestor.
+    fn open_controllers(&mut self, path: &str) -> io::Result<()> {
+        let mut ancestors = vec![""];
+        ancestors.extend(path.match_indices('/').skip(1).filter_map(|(at, _)| path.get(..at)));
+        for ancestor in ancestors {
+            if self.opened.contains(ancestor) {
+                continue;
+            }
+            let folder = self.folder(ancestor);
+            fs::create_dir_all(&folder)?;
+            let there = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
+            for controller in
+                CONTROLLERS.iter().filter(|name| there.split_whitespace().any(|word| word == **name))
+            {
+                let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            self.opened.insert(ancestor.to_owned());
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, unit: &UnitName, path: &str) {
+        if unit.unit_type() == UnitType::Slice {
+            return;
+        }
+        if let Some(inotify) = &self.inotify
+            && let Ok(watch) = inotify::add_watch(
+                inotify,
+                self.folder(path).join("cgroup.events"),
+                inotify::WatchFlags::MODIFY,
+            )
+        {
+            self.watched.insert(watch, (unit.clone(), path.to_owned()));
+        }
+    }
+
+    /// The units whose cgroups ran empty since the last call.
+    pub fn emptied(&mut self) -> Vec<UnitName> {
+        let Some(inotify) = &self.inotify else { return Vec::new() };
+        let mut changed = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(inotify, &mut buffer);
+        while let Ok(event) = reader.next() {
+            if event.events().contains(inotify::ReadFlags::IGNORED) {
+                self.watched.remove(&event.wd());
+            } else if let Some(entry) = self.watched.get(&event.wd())
+                && !changed.contains(entry)
+            {
+                changed.push(entry.clone());
+            }
+        }
+        changed.retain(|(_, path)| !self.is_populated(path));
+        changed.into_iter().map(|(unit, _)| unit).collect()
+    }
+
+    /// Whether any process is in a cgroup or below it.
+    #[must_use]
+    pub fn is_populated(&self, path: &str) -> bool {
+        let events = fs::read_to_string(self.folder(path).join("cgroup.events")).unwrap_or_default();
+        events.lines().any(|line| line == "populated 1")
+    }
+
+    /// Whether the cgroup is there.
+    #[must_use]
+    pub fn exists(&self, path: &str) -> bool {
+        self.folder(path).is_dir()
+    }
+
+    /// Removes a cgroup and all below it; what still holds processes stays.
+    pub fn remove(&mut self, path: &str) {
+        self.opened.retain(|opened| !is_in(opened, path));
+        remove_folder(&self.folder(path), 0);
+    }
+
+    /// Sends a signal to every process in a cgroup and below it.
+    pub fn signal(&self, path: &str, signal: i32) {
+        // The kernel kills a whole cgroup at once, forks in flight included.
+        if signal == SIGKILL && fs::write(self.folder(path).join("cgroup.kill"), "1").is_ok() {
+            return;
+        }
+        for pid in self.processes(path).into_iter().map(|(_, pid)| pid) {
+            if pid != std::process::id() {
+                let _ = linux::signal::kill(pid, signal);
+            }
+        }
+    }
+
+    /// Every process in a cgroup and below it, with the cgroup it is in.
+    #[must_use]
+    pub fn processes(&self, path: &str) -> Vec<(String, u32)> {
+        let mut found = Vec::new();
+        let mut left = vec![(path.trim_end_matches('/').to_owned(), 0)];
+        while let Some((path, depth)) = left.pop() {
+            let folder = self.folder(&path);
+            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            found.extend(text.lines().filter_map(|line| Some((path.clone(), line.parse().ok()?))));
+            if depth < DEEPEST {
+                left.extend(below(&folder).map(|name| (format!("{path}/{name}"), depth + 1)));
+            }
+        }
+        found
+    }
+
+    /// What a cgroup uses.
+    #[must_use]
+    pub fn resources(&self, path: &str) -> Resources {
+        let read = |file: &str| fs::read_to_string(self.folder(path).join(file)).ok();
+        let number = |file: &str| read(file)?.trim().parse().ok();
+        let usage = read("cpu.stat").and_then(|text| {
+            let usec: u64 = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?.parse().ok()?;
+            usec.checked_mul(1000)
+        });
+        Resources {
+            memory_current: number("memory.current"),
+            tasks_current: number("pids.current"),
+            cpu_usage_nsec: usage,
+        }
+    }
+}
+
+const SIGKILL: i32 = 9;
+
+/// The processes in a cgroup of this system and below it.
+#[must_use]
+pub fn processes_in(path: &str) -> Vec<u32> {
+    let tree = Tree { root: ROOT.into(), inotify: None, watched: HashMap::new(), opened: HashSet::new() };
+    tree.processes(path).into_iter().map(|(_, pid)| pid).collect()
+}
+
+/// The unit that a process belongs to.
+#[must_use]
+pub fn unit_of(pid: u32) -> Option<UnitName> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    unit_in(text.lines().find_map(|line| line.strip_prefix("0::"))?)
+}
+
+/// The unit of a cgroup path: the first part that is one and no slice.
+fn unit_in(path: &str) -> Option<UnitName> {
+    let mut names = path.split('/').filter_map(|part| UnitName::parse(part).ok());
+    names.find(|name| name.unit_type() != UnitType::Slice)
+}
+
+fn is_in(path: &str, ancestor: &str) -> bool {
+    path.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn below(folder: &Path) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+fn remove_folder(folder: &Path, depth: usize) {
+    if depth < DEEPEST {
+        for name in below(folder) {
+            remove_folder(&folder.join(name), depth + 1);
+        }
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+/// The files to write for these settings.
+fn values(settings: &CgroupSettings) -> Vec<(&'static str, String)> {
+    let mut values = Vec::new();
+    let mut amount = |file: &'static str, amount: Option<Amount>, whole: fn() -> u64| {
+        let value = match amount {
+            None => return,
+            Some(Amount::Absolute(number)) => number.to_string(),
+            Some(Amount::Share(share)) => (u128::from(whole()) * u128::from(share) / 10_000).to_string(),
+            Some(Amount::Infinity) => "max".to_owned(),
+        };
+        values.push((file, value));
+    };
+    amount("memory.min", settings.memory_min, memory);
+    amount("memory.low", settings.memory_low, memory);
+    amount("memory.high", settings.memory_high, memory);
+    amount("memory.max", settings.memory_max, memory);
+    amount("memory.swap.max", settings.memory_swap_max, memory);
+    amount("pids.max", settings.tasks_max, tasks);
+    if let Some(weight) = settings.cpu_weight {
+        values.push(("cpu.weight", weight.to_string()));
+    }
+    if let Some(quota) = settings.cpu_quota_per_second {
+        values.push(("cpu.max", format!("{} {CPU_PERIOD}", (quota / 10).max(1000))));
+    }
+    if let Some(cpus) = &settings.allowed_cpus {
+        values.push(("cpuset.cpus", cpus.clone()));
+    }
+    if let Some(nodes) = &settings.allowed_memory_nodes {
+        values.push(("cpuset.mems", nodes.clone()));
+    }
+    if let Some(weight) = settings.io_weight {
+        values.push(("io.weight", format!("default {weight}")));
+    }
+    values
+}
+
+fn memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
+fn tasks() -> u64 {
+    let read = |name: &str| {
+        fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).ok()?.trim().parse::<u64>().ok()
+    };
+    read("pid_max").into_iter().chain(read("threads-max")).min().unwrap_or(u64::from(u16::MAX) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_of_paths() {
+        let unit = |path| unit_in(path).map(|unit| unit.to_string());
+        assert_eq!(unit("/system.slice/x.service").as_deref(), Some("x.service"));
+        assert_eq!(
+            unit("/system.slice/system-a.slice/a@1.service/sub/b.scope").as_deref(),
+            Some("a@1.service")
+        );
+        assert_eq!(unit("/init.scope").as_deref(), Some("init.scope"));
+        assert_eq!(unit("/"), None);
+        assert_eq!(unit("/user.slice/etwas"), None);
+    }
+
+    #[test]
+    fn settings_become_files() {
+        let settings = CgroupSettings {
+            cpu_weight: Some(200),
+            cpu_quota_per_second: Some(500_000),
+            memory_max: Some(Amount::Absolute(1 << 20)),
+            tasks_max: Some(Amount::Infinity),
+            ..CgroupSettings::default()
+        };
+        let want = [
+            ("memory.max", "1048576"),
+            ("pids.max", "max"),
+            ("cpu.weight", "200"),
+            ("cpu.max", "50000 100000"),
+        ];
+        assert_eq!(values(&settings), want.map(|(file, value)| (file, value.to_owned())));
+        assert_eq!(values(&CgroupSettings::default()), []);
+    }
+
+    #[test]
+    fn no_path_leads_out_of_the_tree() {
+        let tree = Tree::at(Path::new("/t"));
+        assert_eq!(tree.folder("/a/../../b/./c"), Path::new("/t/a/b/c"));
+        assert!(is_in("/a/b", "/a") && is_in("/a", "/a") && !is_in("/ab", "/a"));
+    }
+}

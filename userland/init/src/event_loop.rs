@@ -1,0 +1,260 @@
+//! PID 1's one loop: wait, take what came in a fixed order, hand it to the manager, tell the face.
+//!
+//! The order matters: what a service said (notify, how its way to the program went) comes before the news of its end,
+//! and that before "its cgroup is empty", whatever the kernel reported first.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use linux::signal::SignalFd;
+use linux::watchdog::Watchdog;
+use rustix::event::epoll;
+use rustix::fd::AsFd;
+use rustix::fs::Timespec;
+use rustix::process::{WaitOptions, wait};
+use unit::{Event, ExitStatus, JobMode, Level, Pid, Shutdown, UnitName, Verb};
+
+use crate::face::{Face, News};
+use crate::log;
+use crate::manager::{Manager, now};
+use crate::mounts::Mounts;
+use crate::notify::{self, NotifySocket};
+
+/// The hardware watchdog fires after this many seconds without a pet.
+const WATCHDOG_SECONDS: u16 = 60;
+/// It is petted at least this often.
+const PET: Duration = Duration::from_secs(15);
+/// The core flag in a wait status (wait(2)).
+const CORE_DUMPED: i32 = 0x80;
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGTERM: i32 = 15;
+const SIGCHLD: i32 = 17;
+const SIGPWR: i32 = 30;
+/// systemd(1), "Signals": SIGRTMIN+0 to +6 start targets, +13 to +16 go down at once.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 0..=16;
+
+/// What can be waited for, in the order of being served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Notify,
+    Reports,
+    Signals,
+    Mounts,
+    Face,
+    Cgroups,
+}
+
+const SOURCES: [Source; 6] =
+    [Source::Notify, Source::Reports, Source::Signals, Source::Mounts, Source::Face, Source::Cgroups];
+
+/// The loop's descriptors.
+pub struct EventLoop {
+    epoll: rustix::fd::OwnedFd,
+    signals: SignalFd,
+    notify: Option<NotifySocket>,
+    mounts: Option<Mounts>,
+    face: Option<Box<dyn Face>>,
+    watchdog: Option<Watchdog>,
+}
+
+impl EventLoop {
+    /// Opens everything that is waited for. What cannot be opened is reported and done without.
+    ///
+    /// # Errors
+    /// Without epoll and signals there is no loop.
+    pub fn open(manager: &Manager, face: Option<Box<dyn Face>>) -> io::Result<EventLoop> {
+        let mut wanted = vec![SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGPWR];
+        wanted.extend(REAL_TIME.map(|number| linux::signal::rtmin() + number));
+        let signals = SignalFd::watch(&wanted)?;
+        let complain = |what: &str, error: io::Error| {
+            log::say(Level::Error, None, &format!("Cannot open {what}: {error}"));
+        };
+        let notify =
+            NotifySocket::bind(Path::new(notify::PATH)).map_err(|error| complain(notify::PATH, error)).ok();
+        let mounts = Mounts::open().map_err(|error| complain("the mount table", error)).ok();
+        let watchdog = match Watchdog::arm(Path::new("/dev/watchdog"), WATCHDOG_SECONDS) {
+            Ok((watchdog, seconds)) => {
+                log::say(Level::Info, None, &format!("The hardware watchdog is on, {seconds} s."));
+                Some(watchdog)
+            }
+            Err(_) => None,
+        };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let add = |source: Source, fd: rustix::fd::BorrowedFd<'_>, flags| {
+            epoll::add(&epoll, fd, epoll::EventData::new_u64(source as u64), flags)
+        };
+        add(Source::Signals, signals.as_fd(), epoll::EventFlags::IN)?;
+        if let Some(notify) = &notify {
+            add(Source::Notify, notify.as_fd(), epoll::EventFlags::IN)?;
+        }
+        if let Some(mounts) = &mounts {
+            add(Source::Mounts, mounts.as_fd(), epoll::EventFlags::PRI)?;
+        }
+        if let Some(face) = &face {
+            add(Source::Face, face.fd(), epoll::EventFlags::IN)?;
+        }
+        if let Some(fd) = manager.tree.fd() {
+            add(Source::Cgroups, fd, epoll::EventFlags::IN)?;
+        }
+        if let Some(fd) = &manager.epoll {
+            add(Source::Reports, fd.as_fd(), epoll::EventFlags::IN)?;
+        }
+        Ok(EventLoop { epoll, signals, notify, mounts, face, watchdog })
+    }
+
+    /// Starts with the mount table as it is, then serves until the system is to go down.
+    pub fn run(&mut self, manager: &mut Manager) -> Shutdown {
+        self.read_mounts(manager);
+        loop {
+            self.pass_news_on(manager);
+            if let Some(how) = manager.shutdown.take() {
+                return how;
+            }
+            for source in self.wait(manager) {
+                self.serve(source, manager);
+            }
+            if manager.engine().deadline().is_some_and(|deadline| deadline <= now().1) {
+                manager.handle(Event::Elapsed);
+            }
+        }
+    }
+
+    /// The watchdog, for the way down.
+    pub fn take_watchdog(&mut self) -> Option<Watchdog> {
+        self.watchdog.take()
+    }
+
+    /// Waits for something to happen, at most until the engine's deadline or the next pet; what is ready, in order.
+    fn wait(&mut self, manager: &Manager) -> Vec<Source> {
+        if let Some(watchdog) = &mut self.watchdog {
+            let _ = watchdog.pet();
+        }
+        let deadline = manager.engine().deadline().map(|deadline| deadline.saturating_sub(now().1));
+        let pet = self.watchdog.is_some().then_some(PET.as_micros() as u64);
+        let timeout = deadline.into_iter().chain(pet).min().map(|usec| {
+            // Rounded up, so that the deadline has passed afterwards.
+            let usec = usec.min(3_600_000_000).div_ceil(1000) * 1000;
+            Timespec { tv_sec: (usec / 1_000_000) as i64, tv_nsec: (usec % 1_000_000 * 1000) as _ }
+        });
+        let mut events = Vec::with_capacity(SOURCES.len());
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                log::say(Level::Critical, None, &format!("Cannot wait for events: {error}"));
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+        let is_ready = |source: &Source| events.iter().any(|event| event.data.u64() == *source as u64);
+        SOURCES.into_iter().filter(is_ready).collect()
+    }
+
+    fn serve(&mut self, source: Source, manager: &mut Manager) {
+        match source {
+            Source::Notify => self.take_notifications(manager),
+            Source::Reports => manager.take_reports(),
+            Source::Signals => {
+                while let Ok(Some(received)) = self.signals.next() {
+                    match received.signal {
+                        SIGCHLD => {
+                            // A service that speaks and ends at once has spoken first.
+                            self.take_notifications(manager);
+                            reap(manager);
+                        }
+                        signal => on_signal(signal, manager),
+                    }
+                }
+            }
+            Source::Mounts => self.read_mounts(manager),
+            Source::Face => {
+                if let Some(face) = &mut self.face {
+                    face.ready(manager);
+                }
+            }
+            Source::Cgroups => {
+                for unit in manager.tree.emptied() {
+                    manager.handle(Event::CgroupEmpty { unit });
+                }
+            }
+        }
+    }
+
+    fn take_notifications(&self, manager: &mut Manager) {
+        while let Some((pid, message)) = self.notify.as_ref().and_then(NotifySocket::next) {
+            // Its way to the program went well if it speaks.
+            manager.take_report(pid);
+            let unit = manager.unit_of(pid.0);
+            manager.handle(Event::Notified { pid, unit, message });
+        }
+    }
+
+    fn read_mounts(&mut self, manager: &mut Manager) {
+        if let Some(Ok(mounted)) = self.mounts.as_mut().map(Mounts::read) {
+            manager.handle(Event::MountsChanged { mounted });
+        }
+    }
+
+    fn pass_news_on(&mut self, manager: &mut Manager) {
+        while !manager.news.is_empty() {
+            let news = std::mem::take(&mut manager.news);
+            on_refusal(&news);
+            if let Some(face) = &mut self.face {
+                face.tell(manager, &news);
+            }
+        }
+    }
+}
+
+/// A refused request of our own would otherwise go unseen: nobody waits for it.
+fn on_refusal(news: &[News]) {
+    for item in news {
+        if let News::Refused { error, .. } = item {
+            log::say(Level::Warning, None, &error.to_string());
+        }
+    }
+}
+
+/// Takes in every child that ended.
+fn reap(manager: &mut Manager) {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        let Ok(pid) = u32::try_from(pid.as_raw_nonzero().get()) else { continue };
+        let status = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => ExitStatus::Code(code),
+            (None, Some(signal)) => ExitStatus::Signal { signal, core: status.as_raw() & CORE_DUMPED != 0 },
+            (None, None) => continue,
+        };
+        manager.take_report(Pid(pid));
+        manager.handle(Event::Exited { pid: Pid(pid), status });
+    }
+}
+
+fn on_signal(signal: i32, manager: &mut Manager) {
+    let start = |manager: &mut Manager, name: &str, mode| match UnitName::parse(name) {
+        Ok(name) => {
+            manager.submit(Verb::Start, name, mode);
+        }
+        Err(error) => log::say(Level::Error, None, &error.to_string()),
+    };
+    match signal {
+        SIGHUP => manager.reload(),
+        SIGTERM => manager.reexecute(),
+        SIGINT => start(manager, "reboot.target", JobMode::ReplaceIrreversibly),
+        SIGPWR => start(manager, "sigpwr.target", JobMode::Replace),
+        other => match other - linux::signal::rtmin() {
+            0 => start(manager, "default.target", JobMode::Isolate),
+            1 => start(manager, "rescue.target", JobMode::Isolate),
+            2 => start(manager, "emergency.target", JobMode::Isolate),
+            3 => start(manager, "halt.target", JobMode::ReplaceIrreversibly),
+            4 => start(manager, "poweroff.target", JobMode::ReplaceIrreversibly),
+            5 => start(manager, "reboot.target", JobMode::ReplaceIrreversibly),
+            6 => start(manager, "kexec.target", JobMode::ReplaceIrreversibly),
+            13 => manager.power(Shutdown::Halt),
+            14 => manager.power(Shutdown::PowerOff),
+            15 => manager.power(Shutdown::Reboot),
+            16 => manager.power(Shutdown::Kexec),
+            _ => {}
+        },
+    }
+}

@@ -1,0 +1,48 @@
+//! What does not change while the system runs: names and identifiers for specifiers and conditions.
+
+use std::fs;
+
+use unit::Host;
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Reads it all; what is not there stays empty.
+#[must_use]
+pub fn read() -> Host {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let uname = rustix::system::uname();
+    let architecture = match uname.machine().to_str() {
+        Ok("x86_64") => "x86-64",
+        Ok("aarch64") => "arm64",
+        _ => "unknown",
+    };
+    Host {
+        machine_id: text("/etc/machine-id").trim().to_owned(),
+        boot_id: text("/proc/sys/kernel/random/boot_id").trim().replace('-', ""),
+        hostname: uname.nodename().to_string_lossy().into_owned(),
+        kernel_version: uname.release().to_string_lossy().into_owned(),
+        architecture: architecture.to_owned(),
+        os_release: os_release(&text("/etc/os-release")),
+        environment: vec![("PATH".to_owned(), PATH.to_owned()), ("LANG".to_owned(), "C.UTF-8".to_owned())],
+    }
+}
+
+/// os-release(5): assignments, quoted or not.
+fn os_release(text: &str) -> Vec<(String, String)> {
+    let pair = |line: &str| {
+        let (name, value) = line.trim().split_once('=')?;
+        let value = value.trim_matches(['"', '\'']);
+        (!name.starts_with('#')).then(|| (name.to_owned(), value.to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn os_release_values_lose_their_quotes() {
+        let found = super::os_release("# x=1\nID=corten\nVERSION_ID=\"0.1\"\nrubbish\n");
+        let want = [("ID", "corten"), ("VERSION_ID", "0.1")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(found, want);
+    }
+}
