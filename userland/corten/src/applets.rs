@@ -40,6 +40,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "hostname", main: tools::uutils::hostname },
     Applet { name: "id", main: tools::uutils::id },
     Applet { name: "ip", main: network::ip },
+    Applet { name: "journalctl", main: journal::journalctl },
     Applet { name: "kibi", main: tools::editor::vi },
     Applet { name: "kill", main: tools::uutils::kill },
     Applet { name: "less", main: tools::uutils::more },

@@ -142,7 +142,7 @@ impl Objects {
         self.blocks.read(offset + BOOT_ID, &mut boot_id)?;
         let mut bytes = vec![0; count as usize * 16];
         self.blocks.read(offset + ITEMS, &mut bytes)?;
-        let items = bytes.as_chunks::<16>().0.iter().map(|item| first_u64(item)).collect();
+        let items = bytes.as_chunks::<16>().0.iter().map(first_u64).collect();
         Ok(Entry {
             offset,
             seqnum: self.u64_at(offset + SEQNUM)?,
@@ -187,13 +187,15 @@ impl Objects {
         Ok(())
     }
 
-    /// Adds the entries of a chain of arrays to `list`, as many as are sound; `count` are expected.
-    fn collect(&mut self, first: u64, count: u64, list: &mut Vec<u64>) {
+    /// Adds the entries of a chain of arrays to `list`, as many as are sound, from the one with index `from`;
+    /// the chain has `count`.
+    fn collect(&mut self, first: u64, from: u64, count: u64, list: &mut Vec<u64>) {
         // What is sound before the break is still worth reading, so the error ends the walk and no more.
         let _ = self.arrays(first, |objects, offset, capacity, index| {
-            let wanted = capacity.min(count.saturating_sub(index));
-            let mut bytes = vec![0; wanted as usize * 8];
-            objects.blocks.read(offset + layout::array::ITEMS, &mut bytes)?;
+            let start = from.clamp(index, index + capacity);
+            let end = count.clamp(start, index + capacity);
+            let mut bytes = vec![0; (end - start) as usize * 8];
+            objects.blocks.read(offset + layout::array::ITEMS + (start - index) * 8, &mut bytes)?;
             for item in bytes.as_chunks::<8>().0 {
                 let item = u64::from_le_bytes(*item);
                 if item != 0 && item < objects.end {
@@ -207,8 +209,14 @@ impl Objects {
     /// The offsets of all entries, in order. A broken file gives those before the break.
     #[must_use]
     pub fn entries(&mut self) -> Vec<u64> {
+        self.entries_from(0)
+    }
+
+    /// The offsets of all entries but the first `from`, in order.
+    #[must_use]
+    pub fn entries_from(&mut self, from: u64) -> Vec<u64> {
         let mut list = Vec::new();
-        self.collect(self.header.entry_array_offset, self.header.n_entries, &mut list);
+        self.collect(self.header.entry_array_offset, from, self.header.n_entries, &mut list);
         list
     }
 
@@ -225,7 +233,7 @@ impl Objects {
         if count > 0 && first != 0 && first < self.end {
             list.push(first);
         }
-        self.collect(array, count.saturating_sub(1), &mut list);
+        self.collect(array, 0, count.saturating_sub(1), &mut list);
         Ok(list)
     }
 
