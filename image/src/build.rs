@@ -108,6 +108,11 @@ impl Builder {
         self.kernel = Some(path);
     }
 
+    /// Takes nothing from the cache and puts nothing there.
+    pub fn use_no_cache(&mut self) {
+        self.cache = None;
+    }
+
     /// Makes what is asked for and what that needs, then the list of all artifacts.
     ///
     /// # Errors
