@@ -4,9 +4,13 @@
 //! Source: passwd(5), group(5). A line that is not well formed is skipped, as glibc does; a file that
 //! is too big to be meant is an error. Nothing is cached: the files are small and may change.
 
+mod identity;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+pub use identity::Identity;
 
 /// The most bytes of a file that are read: a million bytes is some ten thousand users.
 const MOST: u64 = 1 << 20;

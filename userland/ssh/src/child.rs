@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use accounts::Identity;
 
 /// The first argument that asks for this step.
 pub(crate) const STEP: &str = "--session-child";
@@ -91,14 +91,7 @@ fn become_it(target: Become) -> io::Result<std::convert::Infallible> {
     if target.terminal {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
     }
-    if rustix::process::geteuid().is_root() {
-        let groups: Vec<Gid> = target.groups.iter().copied().map(Gid::from_raw).collect();
-        let own = *groups.first().ok_or_else(|| io::Error::other("a user without a group"))?;
-        let user = Uid::from_raw(target.uid);
-        setgroups(&groups)?;
-        setresgid(own, own, own)?;
-        setresuid(user, user, user)?;
-    }
+    Identity { uid: target.uid, groups: target.groups.clone() }.assume()?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if let Err(error) = std::env::set_current_dir(&target.home) {
         eprintln!("Could not change to the home directory {}: {error}", target.home.display());
