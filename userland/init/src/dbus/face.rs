@@ -1,0 +1,264 @@
+//! The server as the event loop knows it, and the real manager as the server knows it.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, Verb};
+use zvariant::Value;
+
+use super::property::{Facts, strings};
+use super::world::{Failure, FileChanges, FileVerb, Job, Listed, Notice, Process, World};
+use super::{SOCKET, Server, facts};
+use crate::catalog::{self, ChangeError, ChangeKind};
+use crate::face::News;
+use crate::manager::Manager;
+
+/// The D-Bus face on `/run/systemd/private`.
+pub struct Face(Server);
+
+impl Face {
+    /// Binds the socket.
+    ///
+    /// # Errors
+    /// `/run/systemd` is missing or not writable.
+    pub fn listen() -> std::io::Result<Face> {
+        Server::listen(Path::new(SOCKET)).map(Face)
+    }
+}
+
+impl crate::face::Face for Face {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    fn ready(&mut self, manager: &mut Manager) {
+        self.0.ready(manager);
+    }
+
+    fn tell(&mut self, manager: &mut Manager, news: &[News]) {
+        let notices: Vec<Notice> = news.iter().map(notice).collect();
+        self.0.tell(manager, &notices);
+    }
+}
+
+fn notice(news: &News) -> Notice {
+    match news {
+        News::Queued { job, request, unit } => {
+            Notice::Queued { job: job.0, ticket: request.map(|request| request.0), unit: unit.to_string() }
+        }
+        News::Done { job, unit, result, .. } => {
+            Notice::Done { job: job.0, unit: unit.to_string(), result: result.as_str() }
+        }
+        News::Refused { request: RequestId(ticket), error } => {
+            Notice::Refused { ticket: *ticket, failure: Failure::new(error.dbus_name(), error.to_string()) }
+        }
+        News::Changed { unit } => Notice::Changed(unit.to_string()),
+        News::Reloading(active) => Notice::Reloading(*active),
+        News::UnitFilesChanged => Notice::UnitFilesChanged,
+    }
+}
+
+fn listed(status: &UnitStatus) -> Listed {
+    Listed {
+        id: status.definition.name.to_string(),
+        description: status.definition.description.clone(),
+        load: status.load.as_str(),
+        active: status.active.as_str(),
+        sub: status.sub,
+        job: status.job.as_ref().map(|job| (job.id.0, job.kind.as_str())),
+    }
+}
+
+impl World for Manager {
+    fn unit(&self, name: &str) -> Option<Listed> {
+        self.engine().status(&UnitName::parse(name).ok()?).as_ref().map(listed)
+    }
+
+    fn load(&mut self, name: &str) -> Option<Listed> {
+        Manager::load(self, &UnitName::parse(name).ok()?);
+        self.unit(name)
+    }
+
+    fn units(&self) -> Vec<Listed> {
+        self.engine()
+            .units()
+            .iter()
+            .filter_map(|name| self.engine().status(name))
+            .map(|status| listed(&status))
+            .collect()
+    }
+
+    fn facts(&self, name: &str) -> Facts {
+        let Some(status) = UnitName::parse(name).ok().and_then(|name| self.engine().status(&name)) else {
+            return Facts::new();
+        };
+        let name = &status.definition.name;
+        let mut facts = facts::of_unit(&status);
+        let state = self.catalog().state(name);
+        facts.insert("UnitFileState", state.map_or("", |state| state.as_str()).into());
+        let resources = self.resources(name);
+        let measured = [
+            ("MemoryCurrent", resources.memory_current),
+            ("TasksCurrent", resources.tasks_current),
+            ("CPUUsageNSec", resources.cpu_usage_nsec),
+        ];
+        facts.extend(measured.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?)))));
+        facts.insert("ControlGroup", self.cgroup_of(name).unwrap_or_default().into());
+        facts
+    }
+
+    fn manager_facts(&self) -> Facts {
+        let engine = self.engine();
+        let statuses: Vec<UnitStatus> =
+            engine.units().iter().filter_map(|name| engine.status(name)).collect();
+        let failed =
+            statuses.iter().filter(|status| status.active == unit::ActiveState::Failed).count() as u32;
+        let jobs = engine.jobs();
+        let times = self.times();
+        let stopping = jobs.iter().any(|job| job.unit.as_str() == "shutdown.target" && !job.kind.stops());
+        let state = match () {
+            () if stopping => "stopping",
+            () if times.finish == (0, 0) => "starting",
+            () if failed > 0 => "degraded",
+            () => "running",
+        };
+        let mut facts = Facts::from([
+            ("SystemState", Value::from(state)),
+            ("NNames", (statuses.iter().map(|status| status.names.len()).sum::<usize>() as u32).into()),
+            ("NFailedUnits", failed.into()),
+            ("NJobs", (jobs.len() as u32).into()),
+            ("NInstalledJobs", jobs.iter().map(|job| job.id.0).max().unwrap_or(0).into()),
+            ("Architecture", self.host().architecture.clone().into()),
+            ("Environment", strings(Manager::environment(self))),
+            ("UnitPath", strings(self.catalog().folders().iter().map(|folder| folder.display().to_string()))),
+        ]);
+        let stamps = [
+            ("KernelTimestamp", "KernelTimestampMonotonic", times.kernel),
+            ("UserspaceTimestamp", "UserspaceTimestampMonotonic", times.userspace),
+            ("UnitsLoadTimestamp", "UnitsLoadTimestampMonotonic", times.units_load),
+            ("FinishTimestamp", "FinishTimestampMonotonic", times.finish),
+        ];
+        for (realtime, monotonic, (at, since_boot)) in stamps {
+            facts.extend([(realtime, at.into()), (monotonic, since_boot.into())]);
+        }
+        facts
+    }
+
+    fn jobs(&self) -> Vec<Job> {
+        let job = |status: unit::JobStatus| Job {
+            id: status.id.0,
+            unit: status.unit.to_string(),
+            kind: status.kind.as_str(),
+            state: status.state.as_str(),
+        };
+        self.engine().jobs().into_iter().map(job).collect()
+    }
+
+    fn cancel(&mut self, job: u32) -> bool {
+        Manager::cancel(self, JobId(job))
+    }
+
+    fn submit(&mut self, verb: Verb, name: &str, mode: JobMode) -> u64 {
+        // The dispatcher has checked the name.
+        UnitName::parse(name).map_or(0, |name| Manager::submit(self, verb, name, mode).0)
+    }
+
+    fn kill(&mut self, name: &str, whom: KillWhom, signal: i32) {
+        if let Ok(name) = UnitName::parse(name) {
+            Manager::kill(self, name, whom, signal);
+        }
+    }
+
+    fn reset_failed(&mut self, name: Option<&str>) {
+        Manager::reset_failed(self, name.and_then(|name| UnitName::parse(name).ok()));
+    }
+
+    fn unit_of(&self, pid: u32) -> Option<String> {
+        Manager::unit_of(self, pid).map(|name| name.to_string())
+    }
+
+    fn processes(&self, name: &str) -> Vec<Process> {
+        let Ok(name) = UnitName::parse(name) else { return Vec::new() };
+        Manager::processes(self, &name)
+            .into_iter()
+            .map(|process| (process.cgroup, process.pid, process.command))
+            .collect()
+    }
+
+    fn unit_files(&self) -> Vec<(String, &'static str)> {
+        let place = |name: &UnitName| {
+            let paths = self.catalog().folders().iter().map(|folder| folder.join(name.as_str()));
+            paths.into_iter().find(|path| path.symlink_metadata().is_ok())
+        };
+        let line = |(name, state): (UnitName, unit::UnitFileState)| {
+            (place(&name).map_or_else(|| name.to_string(), |path| path.display().to_string()), state.as_str())
+        };
+        self.catalog().list().into_iter().map(line).collect()
+    }
+
+    fn unit_file_state(&self, name: &str) -> Option<&'static str> {
+        Some(self.catalog().state(&UnitName::parse(name).ok()?)?.as_str())
+    }
+
+    fn change_unit_files(
+        &mut self,
+        verb: FileVerb,
+        names: &[String],
+        runtime: bool,
+        force: bool,
+    ) -> Result<FileChanges, Failure> {
+        let verb = match verb {
+            FileVerb::Enable => catalog::Verb::Enable,
+            FileVerb::Disable => catalog::Verb::Disable,
+            FileVerb::Reenable => catalog::Verb::Reenable,
+            FileVerb::Mask => catalog::Verb::Mask,
+            FileVerb::Unmask => catalog::Verb::Unmask,
+            FileVerb::Preset => catalog::Verb::Preset,
+            FileVerb::Revert => catalog::Verb::Revert,
+        };
+        let change = catalog::Change { verb, names: names.to_vec(), runtime, force };
+        let changes = Manager::change_unit_files(self, &change).map_err(|error| {
+            let name = match &error {
+                ChangeError::Name(_) => "org.freedesktop.DBus.Error.InvalidArgs",
+                ChangeError::Missing(_) => "org.freedesktop.DBus.Error.FileNotFound",
+                ChangeError::Masked(_) => "org.freedesktop.systemd1.UnitMasked",
+                ChangeError::InTheWay { .. } => "org.freedesktop.systemd1.UnitExists",
+                ChangeError::Unreadable(_) => "org.freedesktop.systemd1.BadUnitSetting",
+                ChangeError::Io { .. } => "org.freedesktop.DBus.Error.Failed",
+            };
+            Failure::new(name, error.to_string())
+        })?;
+        let line = |(kind, link, target): (ChangeKind, std::path::PathBuf, std::path::PathBuf)| {
+            let kind = if kind == ChangeKind::Symlink { "symlink" } else { "unlink" };
+            (kind.to_owned(), link.display().to_string(), target.display().to_string())
+        };
+        let done = changes.done.into_iter().map(line).collect();
+        Ok(FileChanges { carries_install_info: changes.carries_install_info, done })
+    }
+
+    fn default_target(&self) -> Option<String> {
+        let name = UnitName::parse("default.target").ok()?;
+        self.catalog().state(&name)?;
+        Some(self.catalog().resolve(&name).to_string())
+    }
+
+    fn reload(&mut self) {
+        Manager::reload(self);
+    }
+
+    fn reexecute(&mut self) {
+        Manager::reexecute(self);
+    }
+
+    fn power(&mut self, how: Shutdown) {
+        Manager::power(self, how);
+    }
+
+    fn environment(&self) -> Vec<String> {
+        Manager::environment(self)
+    }
+
+    fn change_environment(&mut self, unset: &[String], set: &[String]) {
+        Manager::change_environment(self, unset, set);
+    }
+}

@@ -1,0 +1,64 @@
+//! `org.freedesktop.DBus.Properties`. An empty interface name means all of the object's interfaces, as systemd's
+//! library has it and `systemctl show` relies on.
+
+use zvariant::Value;
+
+use super::{Call, Method, changes, reads, values};
+use crate::dbus::path::{self, Object};
+use crate::dbus::property::{self, Facts, Interface};
+use crate::dbus::signals::object as object_path;
+use crate::dbus::world::Failure;
+
+pub(super) const METHODS: &[Method] = &[
+    reads("Get", "ss", "v", |call, object| {
+        let (interface, name): (String, String) = call.message.body()?;
+        let (interfaces, mut facts) = look(call, object)?;
+        let chosen = choose(interfaces, &interface)?;
+        let value = chosen.iter().find_map(|interface| property::one(interface, &name, &mut facts));
+        values(&value.ok_or_else(|| {
+            let text = format!("Unknown property {name} or interface {interface}.");
+            Failure::new("org.freedesktop.DBus.Error.UnknownProperty", text)
+        })?)
+    }),
+    reads("GetAll", "s", "a{sv}", |call, object| {
+        let interface: String = call.message.body()?;
+        let (interfaces, facts) = look(call, object)?;
+        values(&property::tell(&choose(interfaces, &interface)?, facts))
+    }),
+    changes("Set", "ssv", "", |_, _| {
+        Err(Failure::new("org.freedesktop.DBus.Error.PropertyReadOnly", "Properties cannot be set."))
+    }),
+];
+
+/// The object's interfaces that have properties, and its true values.
+fn look(call: &mut Call<'_>, object: &Object) -> Result<(Vec<Interface>, Facts), Failure> {
+    Ok(match object {
+        Object::Manager => (vec![property::MANAGER], call.world.manager_facts()),
+        Object::Unit(name) => {
+            let listed = call.unit(name)?;
+            (vec![property::of_type(&listed.id), property::UNIT], call.world.facts(&listed.id))
+        }
+        Object::Job(id) => {
+            let job = super::jobs::find(call, *id)?;
+            let unit = [job.unit.clone().into(), object_path(path::of_unit(&job.unit)).into()];
+            let facts = Facts::from([
+                ("Id", Value::from(job.id)),
+                ("Unit", property::structure(unit)),
+                ("JobType", job.kind.into()),
+                ("State", job.state.into()),
+            ]);
+            (vec![property::JOB], facts)
+        }
+        Object::Node => (Vec::new(), Facts::new()),
+    })
+}
+
+fn choose(interfaces: Vec<Interface>, name: &str) -> Result<Vec<Interface>, Failure> {
+    let chosen: Vec<Interface> =
+        interfaces.into_iter().filter(|(known, _)| name.is_empty() || *known == name).collect();
+    if chosen.is_empty() && !name.is_empty() && !name.starts_with("org.freedesktop.DBus.") {
+        let text = format!("Unknown interface {name}.");
+        return Err(Failure::new("org.freedesktop.DBus.Error.UnknownInterface", text));
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,68 @@
+//! Methods about the manager and the machine: reload, environment, going down; and `Peer`.
+
+use unit::Shutdown;
+
+use super::{Call, Method, Outcome, changes, done, reads, values};
+use crate::dbus::world::Failure;
+
+pub(super) const PEER: &[Method] = &[
+    reads("Ping", "", "", |_, _| done()),
+    reads("GetMachineId", "", "s", |_, _| {
+        let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+        if id.trim().is_empty() {
+            return Err(Failure::new("org.freedesktop.DBus.Error.FileNotFound", "/etc/machine-id is empty."));
+        }
+        values(&id.trim())
+    }),
+];
+
+pub(super) const MANAGER: &[Method] = &[
+    // Clients of this socket are told everything anyway.
+    reads("Subscribe", "", "", |_, _| done()),
+    reads("Unsubscribe", "", "", |_, _| done()),
+    changes("Reload", "", "", |call, _| {
+        call.world.reload();
+        done()
+    }),
+    changes("Reexecute", "", "", |call, _| {
+        call.world.reexecute();
+        done()
+    }),
+    changes("PowerOff", "", "", |call, _| power(call, Shutdown::PowerOff)),
+    changes("Reboot", "", "", |call, _| power(call, Shutdown::Reboot)),
+    changes("Halt", "", "", |call, _| power(call, Shutdown::Halt)),
+    changes("KExec", "", "", |call, _| power(call, Shutdown::Kexec)),
+    changes("Exit", "", "", |call, _| power(call, Shutdown::Exit(0))),
+    // Not one of systemd 252's: there the environment is a property only.
+    reads("GetEnvironment", "", "as", |call, _| values(&call.world.environment())),
+    changes("SetEnvironment", "as", "", |call, _| {
+        let set: Vec<String> = call.message.body()?;
+        environment(call, &[], &set)
+    }),
+    changes("UnsetEnvironment", "as", "", |call, _| {
+        let unset: Vec<String> = call.message.body()?;
+        environment(call, &unset, &[])
+    }),
+    changes("UnsetAndSetEnvironment", "asas", "", |call, _| {
+        let (unset, set): (Vec<String>, Vec<String>) = call.message.body()?;
+        environment(call, &unset, &set)
+    }),
+];
+
+fn power(call: &mut Call<'_>, how: Shutdown) -> Outcome {
+    call.world.power(how);
+    done()
+}
+
+fn environment(call: &mut Call<'_>, unset: &[String], set: &[String]) -> Outcome {
+    let valid = |assignment: &&String| {
+        let name = assignment.split_once('=').map_or("", |(name, _)| name);
+        let letters = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        !name.is_empty() && letters && !name.starts_with(|first: char| first.is_ascii_digit())
+    };
+    if set.iter().any(|assignment| !valid(&assignment)) {
+        return Err(Failure::arguments("Invalid environment assignments"));
+    }
+    call.world.change_environment(unset, set);
+    done()
+}
