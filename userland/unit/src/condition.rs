@@ -17,11 +17,39 @@ pub struct Check {
 
 /// Every check that systemd 252 knows.
 pub const KINDS: &[&str] = &[
-    "PathExists", "PathExistsGlob", "PathIsDirectory", "PathIsSymbolicLink", "PathIsMountPoint", "PathIsReadWrite",
-    "PathIsEncrypted", "DirectoryNotEmpty", "FileNotEmpty", "FileIsExecutable", "KernelCommandLine", "KernelVersion",
-    "Virtualization", "Architecture", "Host", "ACPower", "Security", "Capability", "NeedsUpdate", "FirstBoot", "User",
-    "Group", "ControlGroupController", "Memory", "CPUs", "CPUFeature", "Environment", "OSRelease", "Firmware",
-    "Credential", "MemoryPressure", "CPUPressure", "IOPressure",
+    "PathExists",
+    "PathExistsGlob",
+    "PathIsDirectory",
+    "PathIsSymbolicLink",
+    "PathIsMountPoint",
+    "PathIsReadWrite",
+    "PathIsEncrypted",
+    "DirectoryNotEmpty",
+    "FileNotEmpty",
+    "FileIsExecutable",
+    "KernelCommandLine",
+    "KernelVersion",
+    "Virtualization",
+    "Architecture",
+    "Host",
+    "ACPower",
+    "Security",
+    "Capability",
+    "NeedsUpdate",
+    "FirstBoot",
+    "User",
+    "Group",
+    "ControlGroupController",
+    "Memory",
+    "CPUs",
+    "CPUFeature",
+    "Environment",
+    "OSRelease",
+    "Firmware",
+    "Credential",
+    "MemoryPressure",
+    "CPUPressure",
+    "IOPressure",
 ];
 
 /// Whether all hold: every plain one, and one of those marked `|` if there are any. Tells the first that does not.
@@ -59,9 +87,12 @@ impl Check {
             "FileNotEmpty" => probe.is_file_not_empty(text),
             "FileIsExecutable" => probe.is_executable(text),
             "KernelCommandLine" => probe.kernel_command_line().iter().any(|word| {
-                word == text || (!text.contains('=') && word.split_once('=').is_some_and(|(name, _)| name == text))
+                word == text
+                    || (!text.contains('=') && word.split_once('=').is_some_and(|(name, _)| name == text))
             }),
-            "KernelVersion" => text.split_whitespace().all(|part| version_matches(&host.kernel_version, part)),
+            "KernelVersion" => {
+                text.split_whitespace().all(|part| version_matches(&host.kernel_version, part))
+            }
             "Virtualization" => match (probe.virtualization(), text) {
                 (found, "yes" | "1" | "true" | "on") => found.is_some(),
                 (found, "no" | "0" | "false" | "off") => found.is_none(),
@@ -84,12 +115,16 @@ impl Check {
             "Group" => matches!(text, "root" | "0"),
             "ControlGroupController" => {
                 let found = probe.cgroup_controllers();
-                text == "v2" || (text != "v1" && text.split_whitespace().all(|name| found.iter().any(|have| have == name)))
+                text == "v2"
+                    || (text != "v1"
+                        && text.split_whitespace().all(|name| found.iter().any(|have| have == name)))
             }
             "Memory" => compare(probe.memory(), text),
             "CPUs" => compare(probe.cpus(), text),
             "Environment" => match text.split_once('=') {
-                Some((name, value)) => host.environment.iter().any(|(known, is)| known == name && is == value),
+                Some((name, value)) => {
+                    host.environment.iter().any(|(known, is)| known == name && is == value)
+                }
                 None => host.environment.iter().any(|(known, _)| known == text),
             },
             "OSRelease" => text.split_whitespace().all(|pair| {
@@ -131,7 +166,9 @@ fn holds(order: std::cmp::Ordering, operator: &str) -> bool {
 fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
     let parts = |text: &str| -> Vec<(u64, String)> {
         text.split(['.', '-', '+', '~'])
-            .map(|part| (part.parse().unwrap_or(0), part.trim_start_matches(|c: char| c.is_ascii_digit()).to_string()))
+            .map(|part| {
+                (part.parse().unwrap_or(0), part.trim_start_matches(|c: char| c.is_ascii_digit()).to_string())
+            })
             .collect()
     };
     parts(a).cmp(&parts(b))

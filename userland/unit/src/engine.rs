@@ -18,8 +18,8 @@ use crate::graph::Graph;
 use crate::job::Job;
 use crate::machine::Effects;
 use crate::{
-    Action, ActiveState, Event, Host, JobId, JobKind, JobResult, KillWhom, Level, MountEntry, Notify, Pid, Target,
-    UnitName, UnitType, World,
+    Action, ActiveState, Event, Host, JobId, JobKind, JobResult, KillWhom, Level, MountEntry, Notify, Pid,
+    Target, UnitName, UnitType, World,
 };
 
 /// More steps than any event can lead to: beyond it, something goes round in circles.
@@ -203,6 +203,13 @@ impl Engine {
 
     /// Whether a unit of this kind could be told to do that.
     pub(crate) fn can(&self, name: &UnitName, kind: JobKind) -> bool {
-        kind != JobKind::Reload || self.entries.get(name).is_some_and(Entry::can_reload)
+        match kind {
+            JobKind::Reload => self.entries.get(name).is_some_and(Entry::can_reload),
+            // they are there as long as the system is
+            JobKind::Stop | JobKind::Restart => {
+                !matches!(name.as_str(), "-.slice" | "system.slice" | "-.mount")
+            }
+            _ => true,
+        }
     }
 }

@@ -244,7 +244,10 @@ mod tests {
     #[test]
     fn a_lone_semicolon_separates() {
         let lines = parse(r"/bin/a x ; /bin/b y\; \; z ;", &|text| text.to_string()).unwrap();
-        assert_eq!(lines.iter().map(|line| line.argv.join("|")).collect::<Vec<_>>(), ["/bin/a|x", r"/bin/b|y\;|;|z"]);
+        assert_eq!(
+            lines.iter().map(|line| line.argv.join("|")).collect::<Vec<_>>(),
+            ["/bin/a|x", r"/bin/b|y\;|;|z"]
+        );
     }
 
     proptest::proptest! {

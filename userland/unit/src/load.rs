@@ -19,7 +19,8 @@ use std::sync::Arc;
 use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
 use crate::specifier::Context;
 use crate::{
-    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName, UnitType, text,
+    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName,
+    UnitType, text,
 };
 
 /// A unit on its way: the parts while lines are read into them.
@@ -45,7 +46,12 @@ enum Taken {
 type Outcome = Result<Taken, String>;
 
 /// Loads a unit of a name that is no alias. `mounted`: the mount table's line for a mount unit.
-pub fn load(name: &UnitName, sources: &Result<Sources, String>, mounted: Option<&MountEntry>, host: &Host) -> Unit {
+pub fn load(
+    name: &UnitName,
+    sources: &Result<Sources, String>,
+    mounted: Option<&MountEntry>,
+    host: &Host,
+) -> Unit {
     let none = Sources::default();
     let (sources, error) = match sources {
         Ok(sources) => (sources, None),
@@ -148,7 +154,8 @@ impl Draft<'_> {
                 self.unit.warnings.push(why);
             }
         }
-        for (kind, names) in [(Dependency::Wants, &sources.wants), (Dependency::Requires, &sources.requires)] {
+        for (kind, names) in [(Dependency::Wants, &sources.wants), (Dependency::Requires, &sources.requires)]
+        {
             for name in names {
                 self.add(kind, name.clone());
             }
@@ -169,7 +176,9 @@ impl Draft<'_> {
             }
             let message = match self.directive(section, key, &assignment.value) {
                 Some(Ok(Taken::Yes)) => continue,
-                Some(Ok(Taken::Unknown)) => format!("Unknown key name '{key}' in section '{section}', ignoring."),
+                Some(Ok(Taken::Unknown)) => {
+                    format!("Unknown key name '{key}' in section '{section}', ignoring.")
+                }
                 Some(Err(why)) => format!("Cannot use {key}= in section '{section}', ignoring: {why}"),
                 None if unknown_sections.insert(section) => format!("Unknown section '{section}'. Ignoring."),
                 None => continue,
@@ -204,9 +213,9 @@ impl Draft<'_> {
             "Service" => Some(first_known(
                 [service::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
             )),
-            "Mount" => {
-                Some(first_known([mount::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value))))
-            }
+            "Mount" => Some(first_known(
+                [mount::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
+            )),
             "Slice" => Some(cgroup::set(self, key, value)),
             // kinds that are loaded but not operated yet
             _ => Some(Ok(Taken::Yes)),

@@ -129,7 +129,13 @@ impl Stage<'_> {
         self.enter_with(to, sub, false, false);
     }
 
-    pub(crate) fn enter_with(&mut self, to: ActiveState, sub: &'static str, will_restart: bool, reload_failed: bool) {
+    pub(crate) fn enter_with(
+        &mut self,
+        to: ActiveState,
+        sub: &'static str,
+        will_restart: bool,
+        reload_failed: bool,
+    ) {
         let stamp = self.stamp();
         let from = self.base.active;
         let base = &mut *self.base;

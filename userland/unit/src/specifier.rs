@@ -39,7 +39,8 @@ impl Context<'_> {
         let unit = self.unit;
         let host = self.host;
         let instance = unit.instance().unwrap_or("");
-        let release = |key: &str| host.os_release.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        let release =
+            |key: &str| host.os_release.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
         let last_part = |prefix: &str| prefix.rsplit('-').next().unwrap_or(prefix).to_string();
         Some(match letter {
             '%' => "%".into(),

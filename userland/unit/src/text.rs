@@ -95,7 +95,8 @@ impl Reader {
         }
         if let Some(header) = text.strip_prefix('[') {
             let name = header.strip_suffix(']').filter(|name| !name.is_empty());
-            let name = name.ok_or_else(|| TextError::SectionHeader { line, text: text.chars().take(80).collect() })?;
+            let name =
+                name.ok_or_else(|| TextError::SectionHeader { line, text: text.chars().take(80).collect() })?;
             self.section = Some(name.to_string());
         } else if let Some((key, value)) = text.split_once('=') {
             let key = key.trim_end();

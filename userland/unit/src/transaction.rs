@@ -66,7 +66,11 @@ struct Because {
 
 impl<'a> Plan<'a> {
     /// Makes the plan. `notes` says what was left out, for the log.
-    pub(crate) fn make(engine: &'a Engine, wish: Wish<'_>, notes: &mut Notes) -> Result<Vec<Planned>, RequestError> {
+    pub(crate) fn make(
+        engine: &'a Engine,
+        wish: Wish<'_>,
+        notes: &mut Notes,
+    ) -> Result<Vec<Planned>, RequestError> {
         let unit = wish.unit;
         if wish.mode == JobMode::Isolate {
             let allowed = engine.entries.get(unit).is_some_and(|entry| entry.base.unit.allow_isolate);
@@ -133,12 +137,8 @@ impl<'a> Plan<'a> {
         let known = known.copied().find(|id| self.jobs.get(id).is_some_and(|job| job.kind == kind));
         let id = known.unwrap_or_else(|| {
             self.last += 1;
-            let job = Candidate {
-                unit: unit.clone(),
-                kind,
-                matters: false,
-                conflicted_by: because.conflicted_by,
-            };
+            let job =
+                Candidate { unit: unit.clone(), kind, matters: false, conflicted_by: because.conflicted_by };
             self.jobs.insert(self.last, job);
             self.by_unit.entry(unit.clone()).or_default().push(self.last);
             self.last
@@ -157,7 +157,9 @@ impl<'a> Plan<'a> {
 
     /// Whether there can be such a job at all.
     fn check(&self, kind: JobKind, unit: &UnitName) -> Result<(), RequestError> {
-        let Some(entry) = self.engine.entries.get(unit) else { return Err(RequestError::NotFound(unit.clone())) };
+        let Some(entry) = self.engine.entries.get(unit) else {
+            return Err(RequestError::NotFound(unit.clone()));
+        };
         let definition = &entry.base.unit;
         if kind != JobKind::Stop {
             let why = || definition.load_error.clone().unwrap_or_default();
@@ -199,7 +201,9 @@ impl<'a> Plan<'a> {
             ];
             let wishes: Vec<_> = rules
                 .iter()
-                .flat_map(|(kinds, kind, because)| of(kinds).into_iter().map(|other| (other, *kind, *because)))
+                .flat_map(|(kinds, kind, because)| {
+                    of(kinds).into_iter().map(|other| (other, *kind, *because))
+                })
                 .collect();
             for (other, kind, because) in wishes {
                 match self.add(kind, &other, because, depth + 1, notes) {
@@ -207,7 +211,10 @@ impl<'a> Plan<'a> {
                     Err(error) if because.matters => return Err(error),
                     Err(error) => {
                         if !matches!(error, RequestError::NotFound(_) | RequestError::Masked(_)) {
-                            notes.push((other.clone(), format!("Cannot add dependency job, ignoring: {error}")));
+                            notes.push((
+                                other.clone(),
+                                format!("Cannot add dependency job, ignoring: {error}"),
+                            ));
                         }
                     }
                 }
@@ -268,7 +275,8 @@ impl<'a> Plan<'a> {
             if std::mem::replace(&mut job.matters, true) {
                 continue;
             }
-            queue.extend(self.links.iter().filter(|link| link.from == id && link.matters).map(|link| link.to));
+            queue
+                .extend(self.links.iter().filter(|link| link.from == id && link.matters).map(|link| link.to));
         }
     }
 
@@ -283,7 +291,8 @@ impl<'a> Plan<'a> {
                     self.by_unit.remove(&job.unit);
                 }
             }
-            queue.extend(self.links.iter().filter(|link| link.to == id && link.matters).map(|link| link.from));
+            queue
+                .extend(self.links.iter().filter(|link| link.to == id && link.matters).map(|link| link.from));
             self.links.retain(|link| link.from != id && link.to != id);
         }
     }
@@ -384,8 +393,10 @@ impl<'a> Plan<'a> {
                 later.entry(other).or_default().push(unit);
             }
         }
-        let mut open: BTreeMap<&UnitName, usize> = after.iter().map(|(unit, set)| (*unit, set.len())).collect();
-        let mut free: Vec<&UnitName> = open.iter().filter(|(_, count)| **count == 0).map(|(unit, _)| *unit).collect();
+        let mut open: BTreeMap<&UnitName, usize> =
+            after.iter().map(|(unit, set)| (*unit, set.len())).collect();
+        let mut free: Vec<&UnitName> =
+            open.iter().filter(|(_, count)| **count == 0).map(|(unit, _)| *unit).collect();
         while let Some(unit) = free.pop() {
             open.remove(unit);
             for other in later.get(unit).into_iter().flatten() {
@@ -411,7 +422,8 @@ impl<'a> Plan<'a> {
 
     /// Merges the jobs of one unit that has several, or drops one. `false`: every unit has one job.
     fn merge_one(&mut self) -> Result<bool, RequestError> {
-        let several = self.by_unit.iter().find(|(_, ids)| ids.len() > 1).map(|(unit, ids)| (unit.clone(), ids.clone()));
+        let several =
+            self.by_unit.iter().find(|(_, ids)| ids.len() > 1).map(|(unit, ids)| (unit.clone(), ids.clone()));
         let Some((unit, ids)) = several else { return Ok(false) };
         let state = self.engine.active(&unit);
         let (first, second) = (ids[0], ids[1]);

@@ -34,7 +34,9 @@ fn transcripts() {
 fn difference(text: &str, played: &str) -> String {
     let (expected, found): (Vec<&str>, Vec<&str>) = (text.lines().collect(), played.lines().collect());
     let at = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
-    let show = |lines: &[&str]| lines.iter().skip(at.saturating_sub(3)).take(9).map(|l| format!("    {l}\n")).collect::<String>();
+    let show = |lines: &[&str]| {
+        lines.iter().skip(at.saturating_sub(3)).take(9).map(|l| format!("    {l}\n")).collect::<String>()
+    };
     format!("line {}, expected:\n{}found:\n{}", at + 1, show(&expected), show(&found))
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Engine;
 use crate::machine::{Base, Mount, Service, Stage, Step};
 use crate::{
-    Action, ActiveState, ExitStatus, JobId, Kind, MountEntry, Notify, Pid, SpawnToken, Stamp, Unit, UnitName, UnitType,
-    Usec, World,
+    Action, ActiveState, ExitStatus, JobId, Kind, MountEntry, Notify, Pid, SpawnToken, Stamp, Unit, UnitName,
+    UnitType, Usec, World,
 };
 
 #[derive(Debug, Clone)]

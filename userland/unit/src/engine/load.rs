@@ -74,7 +74,8 @@ impl Engine {
         self.aliases.clear();
         for name in &names {
             let Some(entry) = self.entries.get(name) else { continue };
-            let idle = entry.base.active.is_down() && entry.job.is_none() && entry.base.state_change.monotonic == 0;
+            let idle =
+                entry.base.active.is_down() && entry.job.is_none() && entry.base.state_change.monotonic == 0;
             if idle {
                 self.entries.remove(name);
                 continue;
@@ -89,7 +90,12 @@ impl Engine {
             .values()
             .flat_map(|entry| {
                 let unit = &entry.base.unit;
-                unit.dependencies.values().flatten().cloned().chain(mounts_on_the_way(unit)).collect::<Vec<_>>()
+                unit.dependencies
+                    .values()
+                    .flatten()
+                    .cloned()
+                    .chain(mounts_on_the_way(unit))
+                    .collect::<Vec<_>>()
             })
             .collect();
         for entry in self.entries.values() {
@@ -136,7 +142,8 @@ impl Engine {
                 continue;
             }
             for other in graph.of(name, &[Requires, Requisite, Wants, BindsTo, PartOf, Upholds]) {
-                let defaults = self.entries.get(&other).is_some_and(|entry| entry.base.unit.default_dependencies);
+                let defaults =
+                    self.entries.get(&other).is_some_and(|entry| entry.base.unit.default_dependencies);
                 if defaults && !graph.has(name, Before, &other) {
                     graph.add(name, After, &other);
                 }

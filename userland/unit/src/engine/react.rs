@@ -3,7 +3,9 @@
 use super::Engine;
 use super::entry::Machine;
 use crate::machine::Change;
-use crate::{Action, ActiveState, Dependency, JobKind, JobMode, JobResult, JobState, Level, LoadState, UnitName, World};
+use crate::{
+    Action, ActiveState, Dependency, JobKind, JobMode, JobResult, JobState, Level, LoadState, UnitName, World,
+};
 
 impl Engine {
     pub(super) fn react(&mut self, change: &Change, world: &World<'_>) {
@@ -80,7 +82,9 @@ impl Engine {
 
     /// Nobody asked for the change: what the unit needs follows it up, what needs it follows it down.
     fn follow(&mut self, change: &Change, world: &World<'_>) {
-        use Dependency::{After, BindsTo, BoundBy, ConflictedBy, Conflicts, PropagatesStopTo, Requires, Upholds, Wants};
+        use Dependency::{
+            After, BindsTo, BoundBy, ConflictedBy, Conflicts, PropagatesStopTo, Requires, Upholds, Wants,
+        };
         let unit = &change.unit;
         let rises = |state: ActiveState| state.is_up() || state == ActiveState::Activating;
         if !rises(change.from) && rises(change.to) {
@@ -88,7 +92,8 @@ impl Engine {
                 [(&[Requires, BindsTo, Upholds][..], JobMode::Replace), (&[Wants][..], JobMode::Fail)]
             {
                 for other in self.graph.of(unit, kinds) {
-                    let loaded = self.entries.get(&other).is_some_and(|e| e.base.unit.load == LoadState::Loaded);
+                    let loaded =
+                        self.entries.get(&other).is_some_and(|e| e.base.unit.load == LoadState::Loaded);
                     if loaded && !self.graph.has(unit, After, &other) && !rises(self.active(&other)) {
                         self.enqueue(JobKind::Start, &other, mode, world);
                     }
@@ -134,14 +139,21 @@ impl Engine {
                 && self.job_of(other).is_none()
         });
         if let Some(other) = lost.filter(|_| self.job_of(unit).is_none()) {
-            self.log(Some(unit.clone()), Level::Info, format!("{unit}: Unit is bound to inactive unit {other}. Stopping, too."));
+            self.log(
+                Some(unit.clone()),
+                Level::Info,
+                format!("{unit}: Unit is bound to inactive unit {other}. Stopping, too."),
+            );
             self.enqueue(JobKind::Stop, unit, JobMode::Replace, world);
         }
     }
 
     /// StopWhenUnneeded= of what the unit needed.
     fn drop_unneeded(&mut self, unit: &UnitName, world: &World<'_>) {
-        use Dependency::{BindsTo, BoundBy, RequiredBy, Requires, Requisite, RequisiteOf, UpheldBy, Upholds, WantedBy, Wants};
+        use Dependency::{
+            BindsTo, BoundBy, RequiredBy, Requires, Requisite, RequisiteOf, UpheldBy, Upholds, WantedBy,
+            Wants,
+        };
         for other in self.graph.of(unit, &[Requires, Requisite, Wants, BindsTo, Upholds]) {
             let Some(entry) = self.entries.get(&other) else { continue };
             if !entry.base.unit.stop_when_unneeded || !entry.base.active.is_up() || entry.job.is_some() {
@@ -150,7 +162,11 @@ impl Engine {
             let users = self.graph.of(&other, &[RequiredBy, RequisiteOf, WantedBy, BoundBy, UpheldBy]);
             let needed = users.iter().any(|user| !self.active(user).is_down() || self.job_of(user).is_some());
             if !needed {
-                self.log(Some(other.clone()), Level::Info, format!("{other}: Unit not needed anymore. Stopping."));
+                self.log(
+                    Some(other.clone()),
+                    Level::Info,
+                    format!("{other}: Unit not needed anymore. Stopping."),
+                );
                 self.enqueue(JobKind::Stop, &other, JobMode::Fail, world);
             }
         }
@@ -161,9 +177,11 @@ impl Engine {
         if !self.active(unit).is_down() || self.job_of(unit).is_some() {
             return;
         }
-        let held = self.graph.of(unit, kinds).into_iter().any(|other| {
-            self.active(&other).is_up() && self.job_of(&other).is_none()
-        });
+        let held = self
+            .graph
+            .of(unit, kinds)
+            .into_iter()
+            .any(|other| self.active(&other).is_up() && self.job_of(&other).is_none());
         let limit_left = self.entries.get(unit).is_some_and(|entry| {
             let burst = entry.base.unit.start_limit_burst;
             burst == 0 || entry.window.1 <= burst

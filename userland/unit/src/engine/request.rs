@@ -6,12 +6,19 @@ use super::Engine;
 use crate::job::Job;
 use crate::transaction::{Plan, Wish};
 use crate::{
-    Action, ActiveState, JobId, JobKind, JobMode, JobResult, JobState, Level, LoadState, RequestError, RequestId,
-    UnitName, Verb, World,
+    Action, ActiveState, JobId, JobKind, JobMode, JobResult, JobState, Level, LoadState, RequestError,
+    RequestId, UnitName, Verb, World,
 };
 
 impl Engine {
-    pub(super) fn request(&mut self, id: RequestId, verb: Verb, unit: &UnitName, mode: JobMode, world: &World<'_>) {
+    pub(super) fn request(
+        &mut self,
+        id: RequestId,
+        verb: Verb,
+        unit: &UnitName,
+        mode: JobMode,
+        world: &World<'_>,
+    ) {
         if unit.is_template() {
             let error = RequestError::Template(unit.clone());
             return self.fx.actions.push(Action::Refused { id, error });
@@ -30,7 +37,13 @@ impl Engine {
     }
 
     /// The engine's own wish. Failure is logged.
-    pub(super) fn enqueue(&mut self, kind: JobKind, unit: &UnitName, mode: JobMode, world: &World<'_>) -> bool {
+    pub(super) fn enqueue(
+        &mut self,
+        kind: JobKind,
+        unit: &UnitName,
+        mode: JobMode,
+        world: &World<'_>,
+    ) -> bool {
         let unit = self.bring_in(unit, world);
         match self.plan(kind, &unit, mode, None, world) {
             Ok(()) => true,
@@ -149,7 +162,8 @@ impl Engine {
                     installed.irreversible |= job.irreversible;
                     installed.ignore_order |= job.ignore_order;
                     for request in installed.requests.clone() {
-                        let queued = Action::JobQueued { job: old, request: Some(request), unit: unit.clone() };
+                        let queued =
+                            Action::JobQueued { job: old, request: Some(request), unit: unit.clone() };
                         self.fx.actions.push(queued);
                     }
                     self.queue.insert(old);

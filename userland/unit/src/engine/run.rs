@@ -1,14 +1,14 @@
 //! Running jobs and ending them.
 
-use super::entry::Machine;
 use super::Engine;
+use super::entry::Machine;
 use crate::condition;
 use crate::machine::Step;
 use crate::settings::ServiceType;
 use crate::unit::EmergencyAction;
 use crate::{
-    Action, ActiveState, Announcement, Dependency, INFINITY, JobId, JobKind, JobMode, JobResult, JobState, Level,
-    LoadState, Shutdown, Stamp, UnitName, UnitType, Usec, World,
+    Action, ActiveState, Announcement, Dependency, INFINITY, JobId, JobKind, JobMode, JobResult, JobState,
+    Level, LoadState, Shutdown, Stamp, UnitName, UnitType, Usec, World,
 };
 
 /// What running a job came to.
@@ -60,7 +60,8 @@ impl Engine {
         if job.ignore_order {
             return true;
         }
-        let other = |name: &UnitName| self.job_of(name).filter(|other| !other.ignore_order).map(|other| other.kind);
+        let other =
+            |name: &UnitName| self.job_of(name).filter(|other| !other.ignore_order).map(|other| other.kind);
         // whoever is before us goes first, unless we stop and it does not
         let after = self.graph.of(&job.unit, &[Dependency::After]);
         let waits_for_earlier = after.iter().filter_map(other).any(|_| !job.kind.stops());
@@ -86,9 +87,9 @@ impl Engine {
             }
         }
         let bound = self.graph.of(name, &[Dependency::BindsTo]);
-        let unbound = bound.iter().find(|other| {
-            self.graph.has(name, Dependency::After, other) && !self.active(other).is_up()
-        });
+        let unbound = bound
+            .iter()
+            .find(|other| self.graph.has(name, Dependency::After, other) && !self.active(other).is_up());
         if let Some(other) = unbound {
             let message = format!("Bound to unit {other}, but unit isn't active.");
             self.log(Some(name.clone()), Level::Notice, message);
@@ -217,7 +218,9 @@ impl Engine {
         self.fx.actions.push(Action::JobDone { job: id, requests, unit: unit.clone(), result });
         if recursive && result != JobResult::Done {
             match kind {
-                JobKind::Start | JobKind::VerifyActive if result != JobResult::Skipped || kind != JobKind::Start => {
+                JobKind::Start | JobKind::VerifyActive
+                    if result != JobResult::Skipped || kind != JobKind::Start =>
+                {
                     let kinds = [Dependency::RequiredBy, Dependency::RequisiteOf, Dependency::BoundBy];
                     self.fail_dependents(&unit, &kinds, world);
                 }
@@ -239,7 +242,8 @@ impl Engine {
 
     fn fail_dependents(&mut self, unit: &UnitName, kinds: &[Dependency], world: &World<'_>) {
         for other in self.graph.of(unit, kinds) {
-            let job = self.job_of(&other).filter(|job| matches!(job.kind, JobKind::Start | JobKind::VerifyActive));
+            let job =
+                self.job_of(&other).filter(|job| matches!(job.kind, JobKind::Start | JobKind::VerifyActive));
             if let Some(id) = job.map(|job| job.id) {
                 self.finish(id, JobResult::Dependency, true, world);
             }
@@ -253,8 +257,13 @@ impl Engine {
 
     fn expires(&self, job: &crate::job::Job) -> Option<Usec> {
         let unit = &self.entries.get(&job.unit)?.base.unit;
-        let at = |from: Option<Usec>, time: Usec| from.filter(|_| time != INFINITY).map(|from| from.saturating_add(time));
-        [at(Some(job.queued), unit.job_timeout), at(job.started, unit.job_running_timeout)].into_iter().flatten().min()
+        let at = |from: Option<Usec>, time: Usec| {
+            from.filter(|_| time != INFINITY).map(|from| from.saturating_add(time))
+        };
+        [at(Some(job.queued), unit.job_timeout), at(job.started, unit.job_running_timeout)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn expire_jobs(&mut self, world: &World<'_>) {
@@ -324,7 +333,9 @@ impl Engine {
             (true, JobResult::Timeout) => (Announcement::Time, format!("Timed out starting {what}.")),
             (true, JobResult::Dependency) => (Announcement::Depend, format!("Dependency failed for {what}.")),
             (true, JobResult::Assert) => (Announcement::Failed, format!("Assertion failed for {what}.")),
-            (false, JobResult::Done) if kind == JobKind::Reload => (Announcement::Ok, format!("Reloaded {what}.")),
+            (false, JobResult::Done) if kind == JobKind::Reload => {
+                (Announcement::Ok, format!("Reloaded {what}."))
+            }
             (false, JobResult::Failed) if kind == JobKind::Reload => {
                 (Announcement::Failed, format!("Reload failed for {what}."))
             }
@@ -334,7 +345,9 @@ impl Engine {
             (false, JobResult::Done) if kind == JobKind::Stop && mount => {
                 (Announcement::Ok, format!("Unmounted {what}."))
             }
-            (false, JobResult::Done) if kind == JobKind::Stop => (Announcement::Ok, format!("Stopped {what}.")),
+            (false, JobResult::Done) if kind == JobKind::Stop => {
+                (Announcement::Ok, format!("Stopped {what}."))
+            }
             _ => return,
         };
         if matches!(name.unit_type(), UnitType::Slice | UnitType::Device) {

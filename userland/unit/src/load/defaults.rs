@@ -10,11 +10,14 @@ impl Draft<'_> {
         match self.unit.unit_type() {
             UnitType::Service => self.service_defaults()?,
             UnitType::Mount => self.mount_defaults()?,
-            UnitType::Slice if self.unit.name.as_str() == "-.slice" => {
+            // what shutting down itself runs in must not go with everything else
+            UnitType::Slice if matches!(self.unit.name.as_str(), "-.slice" | "system.slice") => {
                 self.unit.default_dependencies = false;
-                self.unit.refuse_manual_start = true;
                 self.unit.refuse_manual_stop = true;
-                self.unit.description = "Root Slice".into();
+                let root = self.unit.name.as_str() == "-.slice";
+                if self.unit.description.is_empty() {
+                    self.unit.description = if root { "Root Slice" } else { "System Slice" }.into();
+                }
             }
             UnitType::Device => self.unit.default_dependencies = false,
             _ => {}
@@ -41,29 +44,44 @@ impl Draft<'_> {
             };
         }
         let oneshot = service.kind == ServiceType::Oneshot;
-        if starts == 0 && service.commands(Role::Stop).is_empty() && self.unit.success_action == Default::default() {
-            return Err(format!("{name}: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing."));
+        if starts == 0
+            && service.commands(Role::Stop).is_empty()
+            && self.unit.success_action == Default::default()
+        {
+            return Err(format!(
+                "{name}: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing."
+            ));
         }
         if starts == 0 && !oneshot {
-            return Err(format!("{name}: Service has no ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."));
+            return Err(format!(
+                "{name}: Service has no ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
+            ));
         }
         if starts == 0 && !service.remain_after_exit && self.unit.success_action == Default::default() {
-            return Err(format!("{name}: Service has no ExecStart= setting, which is only allowed for RemainAfterExit=yes services. Refusing."));
+            return Err(format!(
+                "{name}: Service has no ExecStart= setting, which is only allowed for RemainAfterExit=yes services. Refusing."
+            ));
         }
         if starts > 1 && !oneshot {
-            return Err(format!("{name}: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."));
+            return Err(format!(
+                "{name}: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
+            ));
         }
         if oneshot {
             use crate::settings::Restart::{Always, OnSuccess};
             if matches!(service.restart, Always | OnSuccess) {
-                return Err(format!("{name}: Service has Restart= set to either always or on-success, which isn't allowed for Type=oneshot services. Refusing."));
+                return Err(format!(
+                    "{name}: Service has Restart= set to either always or on-success, which isn't allowed for Type=oneshot services. Refusing."
+                ));
             }
             if !self.set.contains("TimeoutStartSec") {
                 service.timeout_start = INFINITY;
             }
         }
         if service.kind == ServiceType::Dbus && service.bus_name.is_none() {
-            return Err(format!("{name}: Service is of type D-Bus but no D-Bus service name has been specified. Refusing."));
+            return Err(format!(
+                "{name}: Service is of type D-Bus but no D-Bus service name has been specified. Refusing."
+            ));
         }
         let speaks = service.kind == ServiceType::Notify || service.watchdog > 0;
         if speaks && service.notify_access == NotifyAccess::None {
@@ -108,7 +126,13 @@ impl Draft<'_> {
     /// What the settings of processes imply.
     fn processes(&mut self) {
         let mut paths: Vec<String> = Vec::new();
-        paths.extend(self.exec.working_directory.iter().filter(|dir| !dir.missing_ok).filter_map(|dir| dir.path.clone()));
+        paths.extend(
+            self.exec
+                .working_directory
+                .iter()
+                .filter(|dir| !dir.missing_ok)
+                .filter_map(|dir| dir.path.clone()),
+        );
         paths.extend(self.exec.root_directory.clone());
         for set in &self.exec.directories {
             if set.kind != DirectoryKind::Configuration {
@@ -189,7 +213,10 @@ impl Draft<'_> {
             return;
         }
         let network = self.options_have("_netdev")
-            || matches!(self.mount.fs_type.as_str(), "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "glusterfs" | "ncpfs");
+            || matches!(
+                self.mount.fs_type.as_str(),
+                "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "glusterfs" | "ncpfs"
+            );
         if network {
             self.implied(After, "remote-fs-pre.target");
             self.implied(After, "network.target");

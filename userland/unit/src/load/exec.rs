@@ -161,8 +161,22 @@ fn level(text: &str) -> Result<u8, String> {
 }
 
 const LIMITS: &[&str] = &[
-    "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NOFILE", "AS", "NPROC", "MEMLOCK", "LOCKS", "SIGPENDING",
-    "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+    "CPU",
+    "FSIZE",
+    "DATA",
+    "STACK",
+    "CORE",
+    "RSS",
+    "NOFILE",
+    "AS",
+    "NPROC",
+    "MEMLOCK",
+    "LOCKS",
+    "SIGPENDING",
+    "MSGQUEUE",
+    "NICE",
+    "RTPRIO",
+    "RTTIME",
 ];
 
 fn limit_name(name: &str) -> Option<&'static str> {
@@ -231,7 +245,9 @@ fn directories(draft: &mut Draft<'_>, kind: DirectoryKind, value: &str) -> Outco
     for word in words(value).map_err(|error| error.to_string())? {
         let name = context.expand(&word);
         let name = name.split(':').next().unwrap_or_default().trim_end_matches('/').to_string();
-        let plain = !name.is_empty() && !name.starts_with('/') && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
+        let plain = !name.is_empty()
+            && !name.starts_with('/')
+            && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
         if !plain {
             return Err(format!("\"{word}\" is not a relative path without .."));
         }

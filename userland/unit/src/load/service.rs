@@ -79,7 +79,9 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         // their place until systemd 230
         "StartLimitInterval" => draft.unit.start_limit_interval = span(value)?,
         "StartLimitBurst" => draft.unit.start_limit_burst = number(value)?,
-        "StartLimitAction" | "FailureAction" | "RebootArgument" => return super::unit::unit(draft, key, value),
+        "StartLimitAction" | "FailureAction" | "RebootArgument" => {
+            return super::unit::unit(draft, key, value);
+        }
         _ => return Ok(Taken::Unknown),
     }
     Ok(Taken::Yes)

@@ -12,7 +12,9 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         return dependencies(draft, kind, value);
     }
     for (prefix, asserts) in [("Condition", false), ("Assert", true)] {
-        if let Some(name) = key.strip_prefix(prefix).and_then(|name| KINDS.iter().find(|known| **known == name)) {
+        if let Some(name) =
+            key.strip_prefix(prefix).and_then(|name| KINDS.iter().find(|known| **known == name))
+        {
             return check(draft, name, asserts, value);
         }
     }
@@ -26,7 +28,8 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         }
         "SourcePath" => unit.source_path = Some(expand(value)),
         "RequiresMountsFor" => {
-            let paths: Vec<String> = words(value).map_err(|error| error.to_string())?.iter().map(|p| expand(p)).collect();
+            let paths: Vec<String> =
+                words(value).map_err(|error| error.to_string())?.iter().map(|p| expand(p)).collect();
             for path in paths {
                 draft.requires_mounts_for(&path)?;
             }
@@ -38,7 +41,9 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "IgnoreOnIsolate" => unit.ignore_on_isolate = boolean(value)?,
         "DefaultDependencies" => unit.default_dependencies = boolean(value)?,
         "OnFailureJobMode" => unit.on_failure_mode = job_mode(value)?,
-        "OnFailureIsolate" => unit.on_failure_mode = if boolean(value)? { JobMode::Isolate } else { JobMode::Replace },
+        "OnFailureIsolate" => {
+            unit.on_failure_mode = if boolean(value)? { JobMode::Isolate } else { JobMode::Replace }
+        }
         "OnSuccessJobMode" => unit.on_success_mode = job_mode(value)?,
         "JobTimeoutSec" => unit.job_timeout = timeout(value)?,
         "JobRunningTimeoutSec" => unit.job_running_timeout = timeout(value)?,
@@ -49,8 +54,13 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "FailureAction" => unit.failure_action = emergency(value)?,
         "SuccessAction" => unit.success_action = emergency(value)?,
         // read by other tools, or of no effect for us
-        "CollectMode" | "RebootArgument" | "JobTimeoutRebootArgument" | "IgnoreOnSnapshot" | "SurviveFinalKillSignal"
-        | "FailureActionExitStatus" | "SuccessActionExitStatus" => {}
+        "CollectMode"
+        | "RebootArgument"
+        | "JobTimeoutRebootArgument"
+        | "IgnoreOnSnapshot"
+        | "SurviveFinalKillSignal"
+        | "FailureActionExitStatus"
+        | "SuccessActionExitStatus" => {}
         _ => return Ok(Taken::Unknown),
     }
     Ok(Taken::Yes)

@@ -77,15 +77,17 @@ pub(super) fn amount(text: &str) -> Result<Option<Amount>, String> {
     }
     if text.ends_with('%') {
         let share = percent(text).filter(|share| *share <= 10_000);
-        return share.map(|share| Some(Amount::Share(share))).ok_or_else(|| format!("\"{text}\" is not a share"));
+        return share
+            .map(|share| Some(Amount::Share(share)))
+            .ok_or_else(|| format!("\"{text}\" is not a share"));
     }
     size(text).map(|size| Some(Amount::Absolute(size)))
 }
 
 const SIGNALS: &[&str] = &[
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// A signal's number by name (`SIGTERM`, `TERM`, `SIGRTMIN+3`) or number.
@@ -94,9 +96,17 @@ pub(super) fn signal(text: &str) -> Result<i32, String> {
     let number = if let Some(index) = SIGNALS.iter().position(|known| *known == name) {
         i32::try_from(index + 1).ok()
     } else if let Some(offset) = name.strip_prefix("RTMIN") {
-        if offset.is_empty() { Some(34) } else { offset.strip_prefix('+').and_then(|n| n.parse::<i32>().ok()?.checked_add(34)) }
+        if offset.is_empty() {
+            Some(34)
+        } else {
+            offset.strip_prefix('+').and_then(|n| n.parse::<i32>().ok()?.checked_add(34))
+        }
     } else if let Some(offset) = name.strip_prefix("RTMAX") {
-        if offset.is_empty() { Some(64) } else { offset.strip_prefix('-').and_then(|n| 64i32.checked_sub(n.parse().ok()?)) }
+        if offset.is_empty() {
+            Some(64)
+        } else {
+            offset.strip_prefix('-').and_then(|n| 64i32.checked_sub(n.parse().ok()?))
+        }
     } else {
         text.parse().ok()
     };
@@ -184,11 +194,46 @@ pub(super) fn exit_set(text: &str, set: &mut ExitSet) -> Result<(), String> {
 }
 
 const CAPABILITIES: &[&str] = &[
-    "chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
-    "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
-    "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
-    "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
-    "mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf",
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
     "checkpoint_restore",
 ];
 

@@ -50,8 +50,11 @@ impl Stage<'_> {
             signals.push(SIGCONT);
         }
         let known: Vec<&Process> = [main, control].into_iter().flatten().collect();
-        let alone: Vec<Pid> =
-            known.iter().filter_map(|process| process.pid).filter(|pid| !whole || !inside.contains(pid)).collect();
+        let alone: Vec<Pid> = known
+            .iter()
+            .filter_map(|process| process.pid)
+            .filter(|pid| !whole || !inside.contains(pid))
+            .collect();
         for signal in signals {
             for pid in &alone {
                 self.signal(Target::Pid(*pid), signal);

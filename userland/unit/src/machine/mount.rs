@@ -4,7 +4,9 @@ use super::process::Process;
 use super::{Stage, Step, kill::Force};
 use crate::exec::CommandLine;
 use crate::settings::MountSettings;
-use crate::{ActiveState, CommandFlags, ExitStatus, INFINITY, Level, MountEntry, Pid, Role, SpawnToken, Usec};
+use crate::{
+    ActiveState, CommandFlags, ExitStatus, INFINITY, Level, MountEntry, Pid, Role, SpawnToken, Usec,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -108,7 +110,11 @@ impl Mount {
             return Step::Later;
         }
         let settings = settings(stage);
-        let options = if settings.options.is_empty() { "remount".into() } else { format!("remount,{}", settings.options) };
+        let options = if settings.options.is_empty() {
+            "remount".into()
+        } else {
+            format!("remount,{}", settings.options)
+        };
         let arguments = vec![settings.what, settings.place, "-o".into(), options];
         self.run(stage, Role::Remount, "/usr/bin/mount", arguments, State::Remounting);
         Step::Begun
@@ -194,7 +200,9 @@ impl Mount {
     }
 
     pub(crate) fn spawned(&mut self, stage: &mut Stage<'_>, token: SpawnToken, outcome: Result<Pid, String>) {
-        let Some(control) = self.control.as_mut().filter(|control| control.token == Some(token)) else { return };
+        let Some(control) = self.control.as_mut().filter(|control| control.token == Some(token)) else {
+            return;
+        };
         match outcome {
             Ok(pid) => {
                 control.pid = Some(pid);
@@ -223,7 +231,9 @@ impl Mount {
         match self.state {
             // the table is read again before the exit is told: see `mounts_changed`
             State::Mounting if good && self.entry.is_none() => self.settle(stage, "protocol"),
-            State::Unmounting if good && self.entry.is_some() && self.attempts < MOST_UNMOUNTS => self.unmount(stage),
+            State::Unmounting if good && self.entry.is_some() && self.attempts < MOST_UNMOUNTS => {
+                self.unmount(stage)
+            }
             _ => self.settle(stage, result),
         }
     }

@@ -66,7 +66,9 @@ impl State {
         match self {
             State::Dead => ActiveState::Inactive,
             // nobody waits for an idle service
-            State::StartPre | State::Start | State::StartPost if kind == ServiceType::Idle => ActiveState::Active,
+            State::StartPre | State::Start | State::StartPost if kind == ServiceType::Idle => {
+                ActiveState::Active
+            }
             State::Condition | State::StartPre | State::Start | State::StartPost | State::AutoRestart => {
                 ActiveState::Activating
             }
@@ -190,8 +192,8 @@ impl Service {
         self.stopping_for_restart = for_restart;
         match self.state {
             State::AutoRestart => {
-                let end = self.end_state();
-                self.set_state(stage, end);
+                // no end of its own: neither OnFailure= nor OnSuccess= hears of it
+                self.set_state_with(stage, State::Dead, true);
             }
             State::Running | State::Exited => self.enter_stop(stage, ServiceResult::Success),
             state if state.is_starting() || state == State::Reload => {
@@ -315,7 +317,12 @@ impl Service {
         let token = stage.spawn(role, line, &own, notify)?;
         let run = Run { start: stage.stamp(), ..Run::default() };
         self.runs.insert((role, index), run);
-        Ok(Process { token: Some(token), pid: None, line: (role, index), ignore_failure: line.flags.ignore_failure })
+        Ok(Process {
+            token: Some(token),
+            pid: None,
+            line: (role, index),
+            ignore_failure: line.flags.ignore_failure,
+        })
     }
 
     fn watchdog(&self, settings: &ServiceSettings) -> Usec {

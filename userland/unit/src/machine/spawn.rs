@@ -68,8 +68,11 @@ impl Stage<'_> {
             set(&mut found, "NOTIFY_SOCKET", NOTIFY_SOCKET);
         }
         for directories in exec.directories.iter().filter(|set| !set.names.is_empty()) {
-            let paths: Vec<String> =
-                directories.names.iter().map(|name| format!("{}/{name}", directories.kind.parent())).collect();
+            let paths: Vec<String> = directories
+                .names
+                .iter()
+                .map(|name| format!("{}/{name}", directories.kind.parent()))
+                .collect();
             set(&mut found, directories.kind.variable(), &paths.join(":"));
         }
         for (name, value) in own {

@@ -4,13 +4,20 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use unit::{
-    Action, Announcement, Catalog, Engine, Event, ExitStatus, Host, JobId, JobMode, Level, MountEntry, Notify, Pid,
-    Probe, RequestId, Sources, SpawnToken, Target, Text, UnitFileState, UnitName, Usec, Verb, World,
+    Action, Announcement, Catalog, Engine, Event, ExitStatus, Host, JobId, JobMode, Level, MountEntry,
+    Notify, Pid, Probe, RequestId, Sources, SpawnToken, Target, Text, UnitFileState, UnitName, Usec, Verb,
+    World,
 };
 
 /// Targets that every default dependency names.
-const STANDARD: &[&str] =
-    &["sysinit.target", "basic.target", "shutdown.target", "umount.target", "local-fs.target", "local-fs-pre.target"];
+const STANDARD: &[&str] = &[
+    "sysinit.target",
+    "basic.target",
+    "shutdown.target",
+    "umount.target",
+    "local-fs.target",
+    "local-fs-pre.target",
+];
 
 /// The unit files.
 #[derive(Default)]
@@ -19,12 +26,16 @@ pub struct Files(pub BTreeMap<String, String>);
 impl Catalog for Files {
     fn find(&self, name: &UnitName) -> Result<Sources, String> {
         let file = |name: &str| {
-            self.0.get(name).map(|text| Text { path: format!("/etc/systemd/system/{name}"), text: text.clone() })
+            self.0
+                .get(name)
+                .map(|text| Text { path: format!("/etc/systemd/system/{name}"), text: text.clone() })
         };
         let mut sources = Sources::default();
         let template = name.template();
         let fragment = file(name.as_str()).or_else(|| file(template.as_ref()?.as_str()));
-        if let Some(target) = fragment.as_ref().and_then(|text| text.text.trim().strip_prefix("-> ").map(str::to_string)) {
+        if let Some(target) =
+            fragment.as_ref().and_then(|text| text.text.trim().strip_prefix("-> ").map(str::to_string))
+        {
             match target.as_str() {
                 "/dev/null" => sources.masked = true,
                 other => sources.alias_of = UnitName::parse(other).ok(),
@@ -33,8 +44,11 @@ impl Catalog for Files {
         }
         sources.fragment = fragment;
         for directory in name.drop_in_directories() {
-            let inside = self.0.range(format!("{directory}/")..).take_while(|(path, _)| path.starts_with(&directory));
-            sources.drop_ins.extend(inside.map(|(path, text)| Text { path: path.clone(), text: text.clone() }));
+            let inside =
+                self.0.range(format!("{directory}/")..).take_while(|(path, _)| path.starts_with(&directory));
+            sources
+                .drop_ins
+                .extend(inside.map(|(path, text)| Text { path: path.clone(), text: text.clone() }));
         }
         for (suffix, list) in [("wants", &mut sources.wants), ("requires", &mut sources.requires)] {
             let prefix = format!("{name}.{suffix}/");
@@ -42,7 +56,8 @@ impl Catalog for Files {
             list.extend(names);
         }
         if sources.fragment.is_none() && STANDARD.contains(&name.as_str()) {
-            sources.fragment = Some(Text { path: format!("/usr/lib/systemd/system/{name}"), text: standard(name) });
+            sources.fragment =
+                Some(Text { path: format!("/usr/lib/systemd/system/{name}"), text: standard(name) });
         }
         Ok(sources)
     }
@@ -80,7 +95,11 @@ impl Probe for System {
     }
 
     fn environment_files(&self, pattern: &str) -> Result<Vec<String>, String> {
-        self.files.borrow().get(pattern).map(|text| vec![text.clone()]).ok_or_else(|| "No such file or directory".into())
+        self.files
+            .borrow()
+            .get(pattern)
+            .map(|text| vec![text.clone()])
+            .ok_or_else(|| "No such file or directory".into())
     }
 
     fn pid_file(&self, path: &str) -> Option<Pid> {
@@ -134,7 +153,8 @@ impl Machine {
     pub fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let world = World { now: self.now, realtime: self.now, catalog: &self.files, probe: &self.system };
+            let world =
+                World { now: self.now, realtime: self.now, catalog: &self.files, probe: &self.system };
             let actions = self.engine.handle(event, &world);
             for action in &actions {
                 if let Action::Spawn(spawn) = action {
@@ -144,7 +164,11 @@ impl Machine {
                     } else {
                         Ok(self.fork(spawn.cgroup.clone()))
                     };
-                    events.push_back(Event::Spawned { unit: spawn.unit.clone(), token: spawn.token, outcome });
+                    events.push_back(Event::Spawned {
+                        unit: spawn.unit.clone(),
+                        token: spawn.token,
+                        outcome,
+                    });
                 }
             }
             self.seen.extend(actions);
@@ -190,13 +214,19 @@ impl Machine {
 pub fn render(action: &Action) -> Option<String> {
     Some(match action {
         Action::Spawn(spawn) => format!("spawn {} {:?}: {}", spawn.unit, spawn.role, spawn.argv.join(" ")),
-        Action::Signal { unit, target: Target::Pid(Pid(pid)), signal } => format!("signal {unit} {pid} {signal}"),
+        Action::Signal { unit, target: Target::Pid(Pid(pid)), signal } => {
+            format!("signal {unit} {pid} {signal}")
+        }
         Action::Signal { unit, target: Target::Cgroup(_), signal } => format!("signal {unit} all {signal}"),
         Action::JobQueued { job: JobId(job), request, unit } => {
             format!("queued {job} {unit}{}", if request.is_some() { " (asked)" } else { "" })
         }
         Action::JobDone { job: JobId(job), unit, result, requests } => {
-            format!("done {job} {unit} {}{}", result.as_str(), if requests.is_empty() { "" } else { " (asked)" })
+            format!(
+                "done {job} {unit} {}{}",
+                result.as_str(),
+                if requests.is_empty() { "" } else { " (asked)" }
+            )
         }
         Action::Refused { error, .. } => format!("refused {error}"),
         Action::Announce { kind, message, .. } => match kind {

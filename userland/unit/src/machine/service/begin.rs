@@ -39,7 +39,10 @@ impl Service {
         let settings = settings(stage);
         let leftover = stage.processes().len();
         if leftover > 0 {
-            stage.log(Level::Notice, format!("Found {leftover} left-over processes in control group, ignoring."));
+            stage.log(
+                Level::Notice,
+                format!("Found {leftover} left-over processes in control group, ignoring."),
+            );
         }
         let Some(line) = settings.commands(Role::Start).first().cloned() else {
             self.set_state(stage, State::Start);
@@ -90,8 +93,14 @@ impl Service {
     }
 
     /// A process is there, or could not be made.
-    pub(crate) fn spawned(&mut self, stage: &mut Stage<'_>, token: crate::SpawnToken, outcome: Result<Pid, String>) {
-        let of = |process: &Option<Process>| process.as_ref().is_some_and(|process| process.token == Some(token));
+    pub(crate) fn spawned(
+        &mut self,
+        stage: &mut Stage<'_>,
+        token: crate::SpawnToken,
+        outcome: Result<Pid, String>,
+    ) {
+        let of =
+            |process: &Option<Process>| process.as_ref().is_some_and(|process| process.token == Some(token));
         let is_main = of(&self.main);
         if !is_main && !of(&self.control) {
             // we have forgotten it: it must not stay
@@ -109,7 +118,9 @@ impl Service {
                 if let Some(run) = self.runs.get_mut(&process.line) {
                     run.pid = Some(pid);
                 }
-                if self.state.is_stopping() && (is_main || matches!(self.state, State::StopSigterm | State::StopSigkill)) {
+                if self.state.is_stopping()
+                    && (is_main || matches!(self.state, State::StopSigterm | State::StopSigkill))
+                {
                     // the stop came between the wish for the process and the process
                     let force = if self.state == State::StopSigkill { Force::Kill } else { Force::Ask };
                     let main = self.main.clone();

@@ -92,7 +92,9 @@ impl Service {
             (State::Dead, ServiceResult::SkipCondition) => {
                 stage.log(Level::Info, format!("{}: Skipped due to 'exec-condition'.", stage.name()));
             }
-            (State::Dead, _) => stage.log(Level::Info, format!("{}: Deactivated successfully.", stage.name())),
+            (State::Dead, _) => {
+                stage.log(Level::Info, format!("{}: Deactivated successfully.", stage.name()))
+            }
             _ => {
                 let message = format!("{}: Failed with result '{}'.", stage.name(), self.result.as_str());
                 stage.log(Level::Warning, message);
@@ -127,7 +129,8 @@ impl Service {
             Preserve::No => false,
         };
         let runtime = exec.directories.iter().filter(|set| set.kind == DirectoryKind::Runtime);
-        let paths: Vec<String> = runtime.flat_map(|set| &set.names).map(|name| format!("/run/{name}")).collect();
+        let paths: Vec<String> =
+            runtime.flat_map(|set| &set.names).map(|name| format!("/run/{name}")).collect();
         if !keep && !paths.is_empty() {
             let unit = stage.name();
             stage.fx.actions.push(Action::RemoveDirectories { unit, paths });

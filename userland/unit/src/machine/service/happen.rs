@@ -234,7 +234,9 @@ impl Service {
             State::StopWatchdog | State::StopSigterm if send_sigkill => {
                 self.enter_signal(stage, State::StopSigkill, timeout);
             }
-            State::StopWatchdog | State::StopSigterm | State::StopSigkill => self.enter_stop_post(stage, timeout),
+            State::StopWatchdog | State::StopSigterm | State::StopSigkill => {
+                self.enter_stop_post(stage, timeout)
+            }
             State::StopPost => self.enter_signal(stage, State::FinalSigterm, timeout),
             State::FinalSigterm if send_sigkill => {
                 self.enter_signal(stage, State::FinalSigkill, timeout);
@@ -248,7 +250,8 @@ impl Service {
 
     pub(crate) fn notified(&mut self, stage: &mut Stage<'_>, pid: Pid, message: &Notify) {
         let settings = settings(stage);
-        let is = |process: &Option<crate::machine::process::Process>| process.as_ref().is_some_and(|p| p.is(pid));
+        let is =
+            |process: &Option<crate::machine::process::Process>| process.as_ref().is_some_and(|p| p.is(pid));
         let allowed = match settings.notify_access {
             NotifyAccess::None => false,
             NotifyAccess::Main => is(&self.main),
