@@ -57,7 +57,7 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
         Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);
     manager.show_status =
         !line.value("systemd.show_status").is_some_and(|word| matches!(word, "0" | "no" | "false"));
-    let face = None;
+    let face = listen();
     let mut events = match EventLoop::open(&manager, face) {
         Ok(events) => events,
         Err(error) => {
@@ -68,6 +68,17 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
     start_target(&mut manager, line.value("systemd.unit"));
     let how = events.run(&mut manager);
     shutdown::go_down(how, events.take_watchdog())
+}
+
+/// Opens the door for `systemctl`; without it the machine runs, but nobody can tell it anything.
+fn listen() -> Option<Box<dyn face::Face>> {
+    match dbus::Face::listen() {
+        Ok(face) => Some(Box::new(face)),
+        Err(error) => {
+            log::say(Level::Critical, None, &format!("Cannot listen on {}: {error}", dbus::SOCKET));
+            None
+        }
+    }
 }
 
 /// Starts the first target that there is.
