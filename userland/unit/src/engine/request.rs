@@ -158,10 +158,10 @@ impl Engine {
                         installed.started = None;
                     }
                     installed.kind = kind;
-                    installed.requests.append(&mut job.requests);
                     installed.irreversible |= job.irreversible;
                     installed.ignore_order |= job.ignore_order;
-                    for request in installed.requests.clone() {
+                    installed.requests.extend(&job.requests);
+                    for request in std::mem::take(&mut job.requests) {
                         let queued =
                             Action::JobQueued { job: old, request: Some(request), unit: unit.clone() };
                         self.fx.actions.push(queued);
