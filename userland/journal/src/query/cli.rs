@@ -445,7 +445,7 @@ fn show(args: &Args, places: &Where, mut sources: Vec<Source>, out: &mut dyn Wri
         None => {
             let mut merged = Merged::new(&mut sources, &range);
             let mut found = false;
-            while let Some((index, entry)) = merged.next() {
+            while let Some((index, entry)) = merged.advance() {
                 let Some(source) = merged.source(index) else { continue };
                 if let Some(row) = printer.row(source, &entry) {
                     printer.print(&row)?;
@@ -483,7 +483,7 @@ fn show_last(
     let mut list = Vec::new();
     let mut merged = Merged::new(sources, &Range { reverse: true, ..range.clone() });
     while list.len() < lines {
-        let Some((index, entry)) = merged.next() else { break };
+        let Some((index, entry)) = merged.advance() else { break };
         let Some(source) = merged.source(index) else { continue };
         if printer.grep.is_none() || printer.row(source, &entry).is_some() {
             list.push((index, entry));

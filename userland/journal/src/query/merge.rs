@@ -95,7 +95,7 @@ impl<'a> Merged<'a> {
     }
 
     /// The next entry, and the index of its file.
-    pub fn next(&mut self) -> Option<(usize, Entry)> {
+    pub fn advance(&mut self) -> Option<(usize, Entry)> {
         loop {
             let mut best: Option<(usize, Id128, Entry)> = None;
             for (index, (source, track)) in self.sources.iter_mut().zip(&mut self.tracks).enumerate() {

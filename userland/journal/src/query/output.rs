@@ -233,7 +233,7 @@ impl Row {
             if std::str::from_utf8(value).is_ok_and(|text| is_printable(text) && !text.contains('\n')) {
                 write!(out, "{name}=")?;
             } else {
-                write!(out, "{name}\n")?;
+                writeln!(out, "{name}")?;
                 out.write_all(&(value.len() as u64).to_le_bytes())?;
             }
             out.write_all(value)?;
