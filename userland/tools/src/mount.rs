@@ -93,7 +93,17 @@ pub(crate) fn by_device() -> Result<Vec<(String, String)>, String> {
 /// `mount -o remount,… WHERE` and its kin need no source.
 fn change_or_refuse(options: &Options, target: &Path) -> Result<(), String> {
     let wanted = wanted(options);
-    if matches!(wanted.action, Action::Remount | Action::Propagation) {
+    if wanted.action == Action::Propagation {
+        return act(&wanted, "", target, None);
+    }
+    if wanted.action == Action::Remount {
+        // As mount(8) does: what the mount has is kept unless the options say otherwise.
+        let place = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        let mounts = table::read()?;
+        let Some(mounted) = mounts.iter().rev().find(|mounted| mounted.target == place) else {
+            return Err(format!("{}: not mounted", target.display()));
+        };
+        let wanted = Wanted::parse(&format!("{},{}", mounted.own, options.options.join(",")));
         return act(&wanted, "", target, None);
     }
     Err(format!("{}: say what to mount and where; there is no fstab", target.display()))

@@ -17,6 +17,8 @@ pub(super) struct Mounted {
     pub(super) kind: String,
     /// The options of the mount and of the file system.
     options: String,
+    /// The options of the mount alone.
+    pub(super) own: String,
     /// The numbers of its device, such as `254:0`.
     pub(super) device: String,
 }
@@ -53,6 +55,7 @@ fn parse(line: &str) -> Option<Mounted> {
         target: std::ffi::OsString::from_vec(unescape(target)).into(),
         kind: kind.to_owned(),
         options: options.join(","),
+        own: own.to_owned(),
         device: device.to_owned(),
     })
 }
