@@ -1,0 +1,108 @@
+//! The tools as a person calls them: by their names.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn applets() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().and_then(Path::parent).unwrap().join("examples/tools_applets")
+}
+
+/// Runs a tool through a link of its name.
+fn run(name: &str, args: &[&str]) -> Output {
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join(name);
+    symlink(applets(), &link).unwrap();
+    Command::new(&link).args(args).env("LANG", "C.UTF-8").env("HOME", links.path()).output().unwrap()
+}
+
+fn stdout(name: &str, args: &[&str]) -> String {
+    let output = run(name, args);
+    assert!(output.status.success(), "{name} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_shell_runs_commands_scripts_and_pipes() {
+    let loops = "for i in 1 2 3; do echo $i; done | wc -l; echo $0 $1";
+    assert_eq!(stdout("sh", &["-c", loops, "a", "b"]).trim(), "3\na b");
+    assert_eq!(run("sh", &["-c", "exit 7"]).status.code(), Some(7));
+    assert_eq!(run("sh", &["-c", "no-such-command-here"]).status.code(), Some(127));
+    let script = tempfile::NamedTempFile::new().unwrap();
+    fs::write(script.path(), "if [ $# = 2 ]; then echo two $2; fi\n").unwrap();
+    assert_eq!(stdout("bash", &[script.path().to_str().unwrap(), "x", "y"]), "two y\n");
+}
+
+#[test]
+fn messages_are_words_and_not_their_names() {
+    let missing = run("ls", &["/no/such/file"]);
+    let message = String::from_utf8(missing.stderr).unwrap();
+    assert_eq!(message, "ls: cannot access '/no/such/file': No such file or directory\n");
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stdout("ls", &["--help"]).contains("List directory contents"));
+}
+
+#[test]
+fn files_are_copied_found_searched_and_changed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    fs::write(at("one"), "alpha\nbeta\n").unwrap();
+    stdout("cp", &[&at("one"), &at("two")]);
+    assert_eq!(stdout("cat", &[&at("two")]), "alpha\nbeta\n");
+    assert_eq!(stdout("grep", &["-n", "bet", &at("two")]), "2:beta\n");
+    assert_eq!(run("grep", &["gamma", &at("two")]).status.code(), Some(1));
+    assert_eq!(stdout("sed", &["s/a$/A/", &at("two")]), "alphA\nbetA\n");
+    assert_eq!(stdout("find", &[scratch.path().to_str().unwrap(), "-name", "t*"]).trim(), at("two"));
+    assert!(run("[", &["1", "=", "1", "]"]).status.success());
+}
+
+#[test]
+fn names_of_users_are_shown() {
+    assert!(stdout("id", &[]).starts_with("uid=0(root) gid=0(root)"));
+    assert!(stdout("ls", &["-l", "/etc/passwd"]).contains(" root root "));
+}
+
+#[test]
+fn processes_memory_and_uptime_are_shown() {
+    let own = std::process::id().to_string();
+    let all = stdout("ps", &["aux"]);
+    assert!(
+        all.starts_with("USER ")
+            && all.lines().any(|line| line.split_whitespace().nth(1) == Some(own.as_str()))
+    );
+    assert!(stdout("ps", &["-ef"]).starts_with("UID "));
+    assert_eq!(stdout("ps", &["-p", &own, "-o", "pid="]).trim(), own);
+    assert_eq!(run("ps", &["-p", "4194305"]).status.code(), Some(1));
+    assert_eq!(run("ps", &["-o", "bogus"]).status.code(), Some(1));
+    let free = stdout("free", &["-m"]);
+    assert!(free.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() > 0);
+    assert!(stdout("uptime", &[]).contains("load average:"));
+}
+
+/// In a mount namespace of its own, so that the machine's mounts stay as they are.
+#[test]
+fn file_systems_go_on_and_off() {
+    let scratch = tempfile::tempdir().unwrap();
+    for name in ["mount", "umount"] {
+        symlink(applets(), scratch.path().join(name)).unwrap();
+    }
+    fs::create_dir(scratch.path().join("on")).unwrap();
+    let script = "set -e; cd \"$1\"; ./mount tmpfs on -t tmpfs -o size=1M,nosuid,noatime
+        ./mount -t tmpfs | grep \"$1/on type tmpfs (rw,nosuid,noatime\"
+        ./mount -o remount,ro on; grep \"$1/on tmpfs ro,nosuid,noatime\" /proc/mounts
+        ./mount -o remount,rw on; mkdir two; ./mount --bind on two; ./umount two; ./umount \"$1/on\"
+        ! ./umount on; ! ./mount PARTLABEL=none on";
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(scratch.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{}{errors}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        errors.contains("umount: on: not mounted") && errors.contains("PARTLABEL=none: no such device"),
+        "{errors}"
+    );
+}
