@@ -2,7 +2,7 @@
 //!
 //! Needs root, and Debian's iproute2 and dnsmasq-base.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

@@ -2,7 +2,7 @@
 //!
 //! Needs root and Debian's iproute2.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -56,7 +56,7 @@ impl Node {
 /// A list or map whose end has not come.
 enum Open {
     List(Vec<Rc<Node>>),
-    Map { entries: Vec<(String, Rc<Node>)>, key: Option<Option<String>> },
+    Map { entries: Vec<(String, Rc<Node>)>, known: HashMap<String, usize>, key: Option<Option<String>> },
 }
 
 struct Frame {
@@ -103,7 +103,11 @@ pub fn read(text: &str, problems: &mut Vec<Problem>) -> Option<Rc<Node>> {
                 continue;
             }
             Event::MappingStart(anchor, _) => {
-                stack.push(Frame { line, anchor, open: Open::Map { entries: Vec::new(), key: None } });
+                stack.push(Frame {
+                    line,
+                    anchor,
+                    open: Open::Map { entries: Vec::new(), known: HashMap::new(), key: None },
+                });
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
@@ -135,7 +139,7 @@ fn is_string(tag: &Tag) -> bool {
 fn put(frame: &mut Frame, node: Rc<Node>) -> Result<(), Problem> {
     match &mut frame.open {
         Open::List(items) => items.push(node),
-        Open::Map { entries, key } => match key.take() {
+        Open::Map { entries, known, key } => match key.take() {
             None => {
                 *key = Some(match &node.value {
                     Value::Scalar(text, _) => Some(text.clone()),
@@ -144,14 +148,14 @@ fn put(frame: &mut Frame, node: Rc<Node>) -> Result<(), Problem> {
             }
             Some(None) => return Err(Problem::at(node.line, "", "a key must be text")),
             Some(Some(name)) => {
-                let known = entries.iter_mut().find(|(known, _)| *known == name);
-                let problem =
-                    known.is_some().then(|| Problem::at(node.line, &name, "given twice; the last one holds"));
-                match known {
-                    Some((_, value)) => *value = node,
-                    None => entries.push((name, node)),
-                }
-                return problem.map_or(Ok(()), Err);
+                let Some((_, value)) = known.get(&name).and_then(|&at| entries.get_mut(at)) else {
+                    known.insert(name.clone(), entries.len());
+                    entries.push((name, node));
+                    return Ok(());
+                };
+                let problem = Problem::at(node.line, &name, "given twice; the last one holds");
+                *value = node;
+                return Err(problem);
             }
         },
     }

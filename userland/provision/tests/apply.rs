@@ -1,6 +1,6 @@
 //! `coreos-cloudinit` from end to end, below a root of its own.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::ffi::OsString;
 use std::fs;

@@ -2,7 +2,7 @@
 //!
 //! To add a case, add a .yaml file and run with `UPDATE_PLANS=1`; then read what was written.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::fs;
 use std::path::Path;

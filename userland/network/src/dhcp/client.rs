@@ -8,10 +8,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Decoder, Encodable};
+use dhcproto::Encodable;
+use dhcproto::v4::{DhcpOption, Message, MessageType};
 
 use super::lease::{Lease, server_of};
+use super::message::{self, REQUESTED};
 
 /// A point on the boot-time clock: since boot, sleep included.
 pub type Instant = Duration;
@@ -27,20 +28,6 @@ const REQUEST_TRIES: u32 = 4;
 const REBOOT_TRIES: u32 = 2;
 /// Wait after a server took its offer back, so that two that disagree make no storm.
 const AFTER_NAK: Duration = Duration::from_secs(2);
-
-const REQUESTED: [OptionCode; 11] = [
-    OptionCode::SubnetMask,
-    OptionCode::ClasslessStaticRoute,
-    OptionCode::Router,
-    OptionCode::DomainNameServer,
-    OptionCode::DomainName,
-    OptionCode::DomainSearch,
-    OptionCode::Hostname,
-    OptionCode::InterfaceMtu,
-    OptionCode::NtpServers,
-    OptionCode::Renewal,
-    OptionCode::Rebinding,
-];
 
 /// What the client asks of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,7 +217,7 @@ impl Client {
             State::Confirming { held, tries } if tries >= REBOOT_TRIES => {
                 // Nobody objects: the lease is good until it ends (RFC 2131, section 3.2).
                 self.bind(held, now);
-                Vec::new()
+                self.on_time(now)
             }
             State::Confirming { held, tries } => {
                 self.wait(now, tries);
@@ -249,12 +236,8 @@ impl Client {
 
     /// A message came in: the UDP payload.
     pub fn on_message(&mut self, now: Instant, bytes: &[u8]) -> Vec<Action> {
-        let Ok(message) = Message::decode(&mut Decoder::new(bytes)) else { return Vec::new() };
-        if message.opcode() != Opcode::BootReply
-            || message.xid() != self.xid
-            || message.htype() != HType::Eth
-            || message.chaddr() != self.identity.mac
-        {
+        let Some(message) = message::read(bytes) else { return Vec::new() };
+        if message.xid() != self.xid || message.chaddr() != self.identity.mac {
             return Vec::new();
         }
         match (message.opts().msg_type(), self.state.clone()) {

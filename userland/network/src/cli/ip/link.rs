@@ -159,7 +159,7 @@ pub fn brief_head(message: &LinkMessage, names: &Names) -> String {
 /// The first line of a link; `ip link` also tells of the mode.
 pub fn head(message: &LinkMessage, names: &Names, with_mode: bool) -> String {
     let mut line =
-        format!("{}: {}: <{}>", message.header.index, full_name(message, names), flags(message, &names));
+        format!("{}: {}: <{}>", message.header.index, full_name(message, names), flags(message, names));
     let mut add = |word: &str, value: Option<String>| {
         if let Some(value) = value {
             line.push_str(&format!(" {word} {value}"));
