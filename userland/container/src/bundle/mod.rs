@@ -1,0 +1,309 @@
+//! From an image's configuration and the caller's options to an OCI runtime configuration.
+//!
+//! The result is the one thing that [`crate::run`] works from, whichever face it came from. One field is
+//! used beyond its meaning in the specification: `process.user.username` holds a user as the image
+//! names it, to be looked up in the image's own files once they can be read ([`user`]).
+//! Sources: OCI runtime specification 1.2, Docker's defaults.
+
+pub mod capability;
+pub mod image;
+pub mod user;
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+use image::ImageConfig;
+
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What nobody in a container needs to see, since it tells about the machine or can hurt it.
+const MASKED: [&str; 13] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel/debug",
+];
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Which network a container is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Its own; until bridges come, with loopback alone.
+    #[default]
+    Bridge,
+    /// Its own, with loopback alone.
+    None,
+    /// The machine's.
+    Host,
+}
+
+impl Network {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::None => "none",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// A directory or file of the machine, shown in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// On the machine.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: PathBuf,
+    /// Whether it may only be read.
+    pub read_only: bool,
+}
+
+/// What the caller asked for. Empty means: as the image says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Arguments in place of the image's.
+    pub command: Vec<String>,
+    /// Program in place of the image's; an empty text means none.
+    pub entrypoint: Option<String>,
+    /// `NAME=VALUE`, or `NAME` to pass our own on.
+    pub env: Vec<String>,
+    /// Working directory.
+    pub workdir: Option<String>,
+    /// `USER[:GROUP]`.
+    pub user: Option<String>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Directories and files of the machine.
+    pub volumes: Vec<Volume>,
+    /// `PATH[:OPTIONS]` of further memory file systems.
+    pub tmpfs: Vec<String>,
+    /// Whether the root file system may only be read.
+    pub read_only: bool,
+    /// Network.
+    pub network: Network,
+    /// Capabilities beyond the default.
+    pub cap_add: Vec<String>,
+    /// Capabilities of the default to go without.
+    pub cap_drop: Vec<String>,
+    /// All capabilities and devices, nothing masked, no filter.
+    pub privileged: bool,
+    /// Most memory, in bytes.
+    pub memory: Option<i64>,
+    /// Most processor time, in processors.
+    pub cpus: Option<f64>,
+    /// Most processes.
+    pub pids: Option<i64>,
+    /// Limits of each process.
+    pub ulimits: Vec<Ulimit>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<i64>,
+}
+
+/// A limit of each process (setrlimit(2)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// As `RLIMIT_NOFILE`.
+    pub name: String,
+    /// What applies.
+    pub soft: u64,
+    /// Up to what it may be raised.
+    pub hard: u64,
+}
+
+/// Options and image do not make a container.
+#[derive(Debug, thiserror::Error)]
+pub enum BadOptions {
+    /// Nothing to run.
+    #[error("No command specified: the image names none, give one after its name")]
+    NoCommand,
+    /// A path that is none.
+    #[error("{what} {path:?} must be an absolute path without '..'")]
+    Path {
+        /// Which option.
+        what: &'static str,
+        /// What it said.
+        path: String,
+    },
+    /// A capability that is none.
+    #[error(transparent)]
+    Capability(#[from] capability::BadCapability),
+    /// An option in a form that the specification does not know.
+    #[error("the options make no valid configuration: {0}")]
+    Spec(#[from] serde_json::Error),
+}
+
+/// The configuration of a container with this id.
+///
+/// # Errors
+/// When the options contradict themselves or the image.
+pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, BadOptions> {
+    let defaults = image.defaults();
+    let args = command(&defaults, options)?;
+    let workdir = options.workdir.clone().or(defaults.working_dir.clone()).filter(|dir| !dir.is_empty());
+    let workdir = workdir.unwrap_or_else(|| "/".to_owned());
+    check_path("working directory", Path::new(&workdir))?;
+    let hostname = options.hostname.clone().unwrap_or_else(|| id.chars().take(12).collect());
+    let capabilities = capability::choose(&options.cap_add, &options.cap_drop, options.privileged)?;
+    let user = options.user.clone().or(defaults.user.clone()).unwrap_or_default();
+    let masked: &[&str] = if options.privileged { &[] } else { &MASKED };
+    let read_only: &[&str] = if options.privileged { &[] } else { &READ_ONLY };
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    if options.network != Network::Host {
+        namespaces.push("network");
+    }
+    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
+    let rlimits: Vec<Value> = options
+        .ulimits
+        .iter()
+        .map(|limit| json!({ "type": limit.name, "soft": limit.soft, "hard": limit.hard }))
+        .collect();
+    let value = json!({
+        "ociVersion": "1.2.0",
+        "root": { "path": "rootfs", "readonly": options.read_only },
+        "hostname": hostname,
+        "process": {
+            "terminal": options.tty,
+            "user": { "uid": 0, "gid": 0, "username": user },
+            "args": args,
+            "env": environment(&defaults, options, &hostname),
+            "cwd": workdir,
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+            },
+            "rlimits": rlimits,
+            "noNewPrivileges": !options.privileged,
+        },
+        "mounts": mounts(options)?,
+        "linux": {
+            "namespaces": namespaces,
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
+            "resources": resources(options),
+        },
+        "annotations": { "corten.privileged": options.privileged.to_string() },
+    });
+    Ok(serde_json::from_value(value)?)
+}
+
+fn command(defaults: &image::Defaults, options: &Options) -> Result<Vec<String>, BadOptions> {
+    let (mut args, image_cmd) = match &options.entrypoint {
+        // The caller's own program does not get the image's arguments.
+        Some(program) => {
+            (Some(program.clone()).filter(|text| !text.is_empty()).into_iter().collect(), Vec::new())
+        }
+        None => (defaults.entrypoint.clone().unwrap_or_default(), defaults.cmd.clone().unwrap_or_default()),
+    };
+    args.extend(if options.command.is_empty() { image_cmd } else { options.command.clone() });
+    if args.first().is_none_or(String::is_empty) { Err(BadOptions::NoCommand) } else { Ok(args) }
+}
+
+/// Later settings of a name win, and each name appears once.
+fn environment(defaults: &image::Defaults, options: &Options, hostname: &str) -> Vec<String> {
+    let mut order = Vec::new();
+    let mut values: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: &str| {
+        if values.insert(name.to_owned(), value.to_owned()).is_none() {
+            order.push(name.to_owned());
+        }
+    };
+    let terminal = options.tty.then_some("TERM=xterm");
+    let hostname = format!("HOSTNAME={hostname}");
+    let first = [PATH, &hostname].into_iter().chain(terminal).map(str::to_owned);
+    for entry in first.chain(defaults.env.iter().flatten().cloned()).chain(options.env.iter().cloned()) {
+        match entry.split_once('=') {
+            Some((name, value)) if !name.is_empty() => set(name, value),
+            Some(_) => {}
+            // Our own variable, passed on if we have it.
+            None => {
+                if let Ok(value) = std::env::var(&entry) {
+                    set(&entry, &value);
+                }
+            }
+        }
+    }
+    order.into_iter().map(|name| format!("{name}={}", values.get(&name).map_or("", String::as_str))).collect()
+}
+
+fn mounts(options: &Options) -> Result<Vec<Value>, BadOptions> {
+    let shm = format!("size={}", options.shm_size.unwrap_or(64 << 20));
+    let sys = if options.privileged { "rw" } else { "ro" };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
+        mount("/sys/fs/cgroup", "cgroup2", "cgroup", &["nosuid", "noexec", "nodev", sys]),
+    ];
+    for entry in &options.tmpfs {
+        let (path, extra) = entry.split_once(':').unwrap_or((entry, ""));
+        check_path("--tmpfs", Path::new(path))?;
+        let extra = extra.split(',').filter(|option| !option.is_empty());
+        let all: Vec<&str> = ["nosuid", "noexec", "nodev"].into_iter().chain(extra).collect();
+        mounts.push(mount(path, "tmpfs", "tmpfs", &all));
+    }
+    for volume in &options.volumes {
+        check_path("volume", &volume.target)?;
+        check_path("volume", &volume.source)?;
+        let access = if volume.read_only { "ro" } else { "rw" };
+        let devices = if options.privileged { "dev" } else { "nodev" };
+        mounts.push(json!({
+            "destination": volume.target, "type": "bind", "source": volume.source,
+            "options": ["rbind", "rprivate", access, devices],
+        }));
+    }
+    Ok(mounts)
+}
+
+fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": target, "type": kind, "source": source, "options": options })
+}
+
+fn resources(options: &Options) -> Value {
+    let mut resources = serde_json::Map::new();
+    if let Some(bytes) = options.memory {
+        resources.insert("memory".to_owned(), json!({ "limit": bytes }));
+    }
+    if let Some(cpus) = options.cpus {
+        #[expect(clippy::cast_possible_truncation, reason = "bounded by the command line to what fits")]
+        let quota = (cpus * 100_000.0) as i64;
+        resources.insert("cpu".to_owned(), json!({ "quota": quota, "period": 100_000 }));
+    }
+    if let Some(limit) = options.pids {
+        resources.insert("pids".to_owned(), json!({ "limit": limit }));
+    }
+    Value::Object(resources)
+}
+
+fn check_path(what: &'static str, path: &Path) -> Result<(), BadOptions> {
+    let bad = path.components().any(|component| component == Component::ParentDir);
+    if path.is_absolute() && !bad {
+        return Ok(());
+    }
+    Err(BadOptions::Path { what, path: path.display().to_string() })
+}
+
+#[cfg(test)]
+mod tests;

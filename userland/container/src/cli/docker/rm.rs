@@ -1,0 +1,44 @@
+//! `docker rm`: removing containers and what they wrote.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::super::{CliError, Places, show};
+use super::each;
+use super::signal::send;
+use crate::state::{StateError, Status};
+
+/// Remove containers
+#[derive(Debug, clap::Args)]
+pub struct Rm {
+    /// Kill those that run
+    #[arg(short, long)]
+    force: bool,
+    /// Remove their anonymous volumes too (there are none)
+    #[arg(short, long)]
+    volumes: bool,
+    /// Names or IDs
+    #[arg(required = true)]
+    container: Vec<String>,
+}
+
+impl Rm {
+    pub(super) fn run(self, places: &Places) -> Result<u8, CliError> {
+        let containers = places.containers();
+        Ok(each(&self.container, |name| {
+            let container = containers.find(name)?;
+            if container.status == Status::Running && self.force {
+                send(&container, Signal::KILL)?;
+                containers.wait_for_end(&container.record.id, Duration::from_secs(10))?;
+            }
+            match containers.remove(&container) {
+                // Its parent removed it at its end, as it was told to.
+                Err(StateError::Missing(_)) if container.record.auto_remove => {}
+                other => other?,
+            }
+            show::line(name);
+            Ok(())
+        }))
+    }
+}

@@ -1,0 +1,229 @@
+//! From a reference to an image in the store.
+//!
+//! Layers that are not there yet are transferred at the same time, each unpacked by a thread of its own
+//! while it comes in. The image gets its name last, when everything else is safe on the disk.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use hyper::body::{Buf, Bytes};
+use oci_spec::image::Descriptor;
+use rustix::fs::{Mode, OFlags, open};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinSet;
+
+use crate::bundle::image::ImageConfig;
+use crate::layer::{Expected, LayerError, Limits, unpack};
+use crate::reference::Reference;
+use crate::registry::config::{BadConfig, DAEMON_JSON, Trust};
+use crate::registry::manifest::{BadManifest, compression};
+use crate::registry::{Registry, RegistryError};
+use crate::store::image::Image;
+use crate::store::{Store, StoreError};
+
+/// Chunks on their way from the network to the thread that unpacks them.
+const CHUNKS_AHEAD: usize = 64;
+/// Layers transferred at the same time, as many as Docker.
+const AT_ONCE: usize = 3;
+
+/// Why an image was not pulled.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A layer.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] BadManifest),
+    /// Our own configuration.
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    /// The image contradicts itself.
+    #[error("the image is not usable: {0}")]
+    Image(String),
+    /// No runtime or directory to work with.
+    #[error("pull: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a pull tells while it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It asks for this tag or digest of this repository.
+    Asking {
+        /// Tag or digest.
+        selector: String,
+        /// Repository.
+        repository: String,
+    },
+    /// This layer was there.
+    Exists(String),
+    /// This layer is now there.
+    Complete(String),
+}
+
+/// A pulled image.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// Its record in the store.
+    pub image: Image,
+    /// Whether the name did not refer to it before.
+    pub new: bool,
+}
+
+/// Pulls an image, telling `progress` what happens.
+///
+/// # Errors
+/// When it cannot be had whole. Layers that were whole stay for the next attempt.
+pub fn pull(
+    store: &Store,
+    reference: &Reference,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Pulled, PullError> {
+    let trust = Trust::load(Path::new(DAEMON_JSON))?;
+    // Its threads are gone when this returns: whoever runs a container after a pull must be alone.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(pull_with(store, reference, &trust, progress))
+}
+
+async fn pull_with(
+    store: &Store,
+    reference: &Reference,
+    trust: &Trust,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Pulled, PullError> {
+    progress(Progress::Asking {
+        selector: reference.selector().to_owned(),
+        repository: reference.familiar_repository(),
+    });
+    let mut registry = Registry::connect(reference, trust).await?;
+    let manifest = registry.manifest(reference).await?;
+    let config = registry.blob(manifest.parsed.config()).await?;
+    let parsed = ImageConfig::read(&config)
+        .map_err(|error| PullError::Image(format!("its configuration: {error}")))?;
+    let layers = manifest.parsed.layers();
+    if layers.len() != parsed.diff_ids().len() {
+        return Err(PullError::Image(format!(
+            "the manifest lists {} layers, the configuration {}",
+            layers.len(),
+            parsed.diff_ids().len()
+        )));
+    }
+    let wanted: Vec<(&Descriptor, &String)> = layers.iter().zip(parsed.diff_ids()).collect();
+    fetch_layers(store, registry, &wanted, progress).await?;
+
+    store.put_blob(&manifest.bytes)?;
+    let image = Image {
+        reference: reference.to_string(),
+        manifest: manifest.digest,
+        id: store.put_blob(&config)?,
+        size: layers.iter().map(Descriptor::size).fold(0, u64::saturating_add),
+    };
+    // A damaged record is as good as none: it is written again.
+    let new = store.image(reference).ok().flatten().as_ref() != Some(&image);
+    store.tag(&image)?;
+    Ok(Pulled { image, new })
+}
+
+async fn fetch_layers(
+    store: &Store,
+    registry: Registry,
+    layers: &[(&Descriptor, &String)],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), PullError> {
+    let registry = std::sync::Arc::new(registry);
+    let mut running = JoinSet::new();
+    let mut started = std::collections::HashSet::new();
+    for (descriptor, diff_id) in layers {
+        if store.layer(diff_id)?.is_some() {
+            progress(Progress::Exists(short(descriptor)));
+            continue;
+        }
+        if !started.insert((*diff_id).clone()) {
+            continue;
+        }
+        while running.len() >= AT_ONCE {
+            finish_one(store, &mut running, progress).await?;
+        }
+        let expected = Expected {
+            blob: Some(descriptor.digest().to_string()),
+            diff_id: (*diff_id).clone(),
+            compression: compression(descriptor)?,
+        };
+        let staging = store.stage()?;
+        let (registry, descriptor) = (std::sync::Arc::clone(&registry), (*descriptor).clone());
+        running.spawn(async move {
+            let dir = open(staging.fs(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(io::Error::from)?;
+            let (send, receive) = channel(CHUNKS_AHEAD);
+            let wanted = expected.clone();
+            let unpacked = tokio::task::spawn_blocking(move || {
+                unpack(Chunks::new(receive), &wanted, Limits::default(), dir)
+            });
+            let streamed = registry.stream(&descriptor, &send).await;
+            drop(send);
+            let unpacked = unpacked.await.map_err(io::Error::other)?;
+            match (streamed, unpacked) {
+                // Each failure makes the other side fail too; the cause is the one that is not an echo.
+                (Err(RegistryError::GivenUp), Err(layer)) | (Ok(()), Err(layer)) => Err(layer.into()),
+                (Err(registry), _) => Err(PullError::from(registry)),
+                (Ok(()), Ok(())) => Ok((staging, expected.diff_id, short(&descriptor))),
+            }
+        });
+    }
+    while !running.is_empty() {
+        finish_one(store, &mut running, progress).await?;
+    }
+    Ok(())
+}
+
+type Unpacked = (crate::store::Staging, String, String);
+
+async fn finish_one(
+    store: &Store,
+    running: &mut JoinSet<Result<Unpacked, PullError>>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), PullError> {
+    if let Some(done) = running.join_next().await {
+        let (staging, diff_id, name) = done.map_err(io::Error::other)??;
+        store.commit(staging, &diff_id)?;
+        progress(Progress::Complete(name));
+    }
+    Ok(())
+}
+
+fn short(descriptor: &Descriptor) -> String {
+    descriptor.digest().digest().chars().take(12).collect()
+}
+
+/// The chunks of a stream as a reader.
+struct Chunks {
+    receive: Receiver<Bytes>,
+    current: Bytes,
+}
+
+impl Chunks {
+    fn new(receive: Receiver<Bytes>) -> Self {
+        Self { receive, current: Bytes::new() }
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.receive.blocking_recv() {
+                Some(chunk) => self.current = chunk,
+                None => return Ok(0),
+            }
+        }
+        let length = self.current.len().min(buffer.len());
+        self.current.copy_to_slice(buffer.get_mut(..length).unwrap_or_default());
+        Ok(length)
+    }
+}
