@@ -97,7 +97,8 @@ impl Store {
     fn begin(&mut self) -> Result<(), Error> {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&self.directory)?;
         let disk = rustix::fs::statvfs(&self.directory).map_err(io::Error::from)?;
-        self.total_max = (disk.f_blocks.saturating_mul(disk.f_frsize) / 10).clamp(TOTAL_MIN, TOTAL_MAX);
+        let size = disk.f_blocks.saturating_mul(disk.f_frsize);
+        self.total_max = (size / 10).clamp(TOTAL_MIN, TOTAL_MAX).min(size / 2);
         let path = self.active();
         if path.exists() {
             match Writer::resume(&path, &self.machine_id, self.file_max()) {
@@ -122,8 +123,16 @@ impl Store {
             max_size: self.file_max(),
         };
         self.vacuum(self.total_max.saturating_sub(self.file_max()));
-        self.writer = Some(Writer::create(&self.active(), &new)?);
-        Ok(())
+        loop {
+            match Writer::create(&self.active(), &new) {
+                // What is new counts more than what is old.
+                Err(Error::NoSpace) if self.remove_oldest() => {}
+                made => {
+                    self.writer = Some(made?);
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// Renames a file that was not closed in order.
