@@ -11,6 +11,7 @@
 mod act;
 pub mod catalog;
 pub mod cgroup;
+pub mod cli;
 pub mod dbus;
 pub mod event_loop;
 pub mod exec;

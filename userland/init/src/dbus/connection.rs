@@ -129,7 +129,7 @@ impl Connection {
     ///
     /// # Errors
     /// What came is no message.
-    pub fn next(&mut self) -> Result<Option<Message>, Gone> {
+    pub fn message(&mut self) -> Result<Option<Message>, Gone> {
         while self.is_open() && self.wants_input() {
             let Some(length) = Message::length(&self.input)? else { return Ok(None) };
             let Some(frame) = self.input.get(..length) else { return Ok(None) };

@@ -180,7 +180,7 @@ impl Server {
     ) -> Result<(), Gone> {
         client.flush()?;
         let closed = client.wants_input() && client.receive(guid)?;
-        while let Some(message) = client.next()? {
+        while let Some(message) = client.message()? {
             if message.kind != MessageType::Call {
                 continue;
             }
@@ -247,4 +247,4 @@ fn guid() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,9 +18,9 @@ use crate::dbus::world::Failure;
 
 /// Units as lines, and a record of what was asked.
 #[derive(Default)]
-struct Fake {
+pub(crate) struct Fake {
     units: BTreeMap<String, Listed>,
-    asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
     notices: Vec<Notice>,
     ticket: u64,
 }
@@ -152,22 +152,22 @@ impl World for Fake {
 }
 
 /// A server on a scratch socket with its world.
-struct Stage {
+pub(crate) struct Stage {
     server: Server,
-    world: Fake,
-    path: PathBuf,
+    pub(crate) world: Fake,
+    pub(crate) path: PathBuf,
     _directory: tempfile::TempDir,
 }
 
 impl Stage {
-    fn new() -> Stage {
+    pub(crate) fn new() -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("private");
         Stage { server: Server::listen(&path).unwrap(), world: Fake::new(), path, _directory: directory }
     }
 
     /// One turn of the event loop; false: nothing came for a moment.
-    fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         let wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         let ready = poll(&mut [PollFd::new(&self.server.fd(), PollFlags::IN)], Some(&wait)).unwrap();
         if ready > 0 {

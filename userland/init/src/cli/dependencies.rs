@@ -1,0 +1,55 @@
+//! `list-dependencies`: what a unit needs (`--reverse`: what needs it), as a tree; targets are opened.
+
+use std::collections::BTreeSet;
+
+use super::properties::Properties;
+use super::{Outcome, Session, Trouble};
+
+const FORWARD: [&str; 4] = ["Requires", "Requisite", "Wants", "BindsTo"];
+const REVERSE: [&str; 4] = ["RequiredBy", "RequisiteOf", "WantedBy", "BoundBy"];
+/// Deeper trees are cut: a person reads this.
+const DEEPEST: usize = 64;
+
+pub(super) fn list_dependencies(session: &mut Session<'_>, units: &[String]) -> Outcome {
+    let units = if units.is_empty() { vec!["default.target".to_owned()] } else { session.expand(units)? };
+    for name in units {
+        session.say(&name)?;
+        let mut branch = BTreeSet::from([name.clone()]);
+        below(session, &name, &mut branch, "")?;
+    }
+    Ok(0)
+}
+
+fn below(
+    session: &mut Session<'_>,
+    name: &str,
+    branch: &mut BTreeSet<String>,
+    indent: &str,
+) -> Result<(), Trouble> {
+    let properties = Properties::of_unit(&mut session.client, name)?;
+    let kinds = if session.options.reverse { REVERSE } else { FORWARD };
+    let children: BTreeSet<String> = kinds.iter().flat_map(|kind| properties.list(kind)).collect();
+    let count = children.len();
+    for (at, child) in children.into_iter().enumerate() {
+        let child_properties = Properties::of_unit(&mut session.client, &child)?;
+        let mark = match child_properties.text("ActiveState") {
+            "active" | "reloading" | "activating" => "●",
+            "failed" => "×",
+            _ => "○",
+        };
+        let (knot, line) = if at + 1 == count { ("└─", "  ") } else { ("├─", "│ ") };
+        if session.options.plain {
+            session.say(&format!("{mark} {indent}{child}"))?;
+        } else {
+            session.say(&format!("{mark} {indent}{knot}{child}"))?;
+        }
+        let open = child.ends_with(".target") || session.options.all;
+        if open && branch.len() < DEEPEST && branch.insert(child.clone()) {
+            let deeper =
+                if session.options.plain { format!("{indent}  ") } else { format!("{indent}{line}") };
+            below(session, &child, branch, &deeper)?;
+            branch.remove(&child);
+        }
+    }
+    Ok(())
+}
