@@ -2,8 +2,8 @@
 //!
 //! [`client::Client`] is the state machine: it is handed the time and the messages, and returns what
 //! to send and what to configure; it opens no socket and reads no clock. [`message`] takes in what a
-//! server sends, [`lease`] checks every field
-//! of what a server says. [`frame`] wraps messages in IP and UDP, and [`transport`] owns the sockets.
+//! server sends, [`lease`] checks every field of it. [`frame`] wraps messages in IP and UDP, and
+//! [`transport`] owns the sockets.
 
 pub mod client;
 pub mod frame;
