@@ -108,7 +108,8 @@ fn units_run_and_the_machine_goes_down() {
     let id = machine.run(&["cat", "/etc/machine-id"]);
     assert_eq!(id.stdout.len(), 33, "{}", String::from_utf8_lossy(&id.stdout));
 
-    assert!(machine.systemctl(&["--no-block", "start", "poweroff.target"]).status.success());
+    // Its answer may be cut off: going down ends systemctl too.
+    let _ = machine.systemctl(&["--no-block", "start", "poweroff.target"]);
     machine.gone();
 }
 
@@ -129,7 +130,8 @@ impl Machine {
         for name in ["bin", "sbin", "lib", "lib64"] {
             symlink(Path::new("usr").join(name), root.join(name)).unwrap();
         }
-        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\ncore:x:500:501::/home/core:/bin/sh\n").unwrap();
+        fs::write(root.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\ncore:x:500:501::/home/core:/bin/sh\n")
+            .unwrap();
         fs::write(root.join("etc/group"), "root:x:0:\ncore:x:501:\ndocker:x:233:\n").unwrap();
         let units = folder.path().join("units");
         fs::create_dir(&units).unwrap();
@@ -248,7 +250,9 @@ impl Drop for Machine {
             let _ = self.unshare.borrow_mut().wait();
         }
         let groups = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        if let Some(place) = groups.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4)) {
+        if let Some(place) =
+            groups.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4))
+        {
             remove_groups(&Path::new(place).join(format!("corten-{}", self.unshare.borrow().id())));
         }
     }

@@ -83,6 +83,8 @@ pub fn mount_all() {
     for entry in MOUNTS {
         mount_one(entry);
     }
+    // Else the kernel drops what comes faster than two lines a second, and until the journal runs it all goes there.
+    let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
 }
 
 /// Mounts the rest and makes the folders that everybody expects in them.
