@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// More steps than any event can lead to: beyond it, something goes round in circles.
-const MOST_STEPS: usize = 1_000_000;
+const MOST_STEPS: usize = 20_000;
 
 /// The whole state of the manager.
 #[derive(Debug)]

@@ -162,7 +162,8 @@ pub enum Event {
         /// Why, for the log.
         why: String,
     },
-    /// A child was reaped. Of any pid: the engine knows which are its own.
+    /// A child was reaped. Of any pid: the engine knows which are its own. Read the mount table first, and hand in
+    /// `MountsChanged` when it changed: a mount unit looks there for what its program did.
     Exited {
         /// The process.
         pid: Pid,

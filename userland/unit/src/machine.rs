@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub(crate) use mount::Mount;
-pub(crate) use service::Service;
+pub(crate) use service::{Service, ServiceResult};
 
 use crate::{Action, ActiveState, Host, Level, Pid, SpawnToken, Stamp, Unit, UnitName, Usec, World};
 
@@ -122,6 +122,14 @@ impl Stage<'_> {
     pub(crate) fn token(&mut self) -> SpawnToken {
         self.fx.last_token += 1;
         SpawnToken(self.fx.last_token)
+    }
+
+    /// Asks for the unit's cgroup to be removed, if it has one.
+    pub(crate) fn remove_cgroup(&mut self) {
+        if std::mem::take(&mut self.base.has_cgroup) {
+            let (unit, cgroup) = (self.name(), self.cgroup());
+            self.fx.actions.push(Action::RemoveCgroup { unit, cgroup });
+        }
     }
 
     /// Enters a state; every call is seen by the engine.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use crate::machine::{Base, Mount, Service, Stage, Step};
+use crate::machine::{Base, Mount, Service, ServiceResult, Stage, Step};
 use crate::{
     Action, ActiveState, ExitStatus, JobId, Kind, MountEntry, Notify, Pid, SpawnToken, Stamp, Unit, UnitName,
     UnitType, Usec, World,
@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     pub(crate) job: Option<JobId>,
     /// The start limit's window: when it began, and the starts in it.
     pub(crate) window: (Usec, u32),
+    /// The same for what the engine starts and stops by itself.
+    pub(crate) own_window: (Usec, u32),
     pub(crate) condition: (Stamp, bool),
     pub(crate) assertion: (Stamp, bool),
 }
@@ -51,6 +53,17 @@ pub(crate) fn cgroup_path(unit: &Unit) -> String {
     if path.is_empty() { "/".into() } else { path }
 }
 
+/// Counts in a window of time that begins with the first event after the last one is over.
+pub(super) fn is_below(window: &mut (Usec, u32), interval: Usec, burst: u32, now: Usec) -> bool {
+    let (began, count) = *window;
+    if count == 0 || began.saturating_add(interval) <= now {
+        *window = (now, 1);
+        return true;
+    }
+    window.1 = count.saturating_add(1);
+    count < burst
+}
+
 impl Entry {
     pub(super) fn new(unit: Arc<Unit>) -> Entry {
         let machine = match unit.kind {
@@ -69,6 +82,7 @@ impl Entry {
             machine,
             job: None,
             window: (0, 0),
+            own_window: (0, 0),
             condition: (Stamp::default(), false),
             assertion: (Stamp::default(), false),
         }
@@ -92,6 +106,11 @@ impl Entry {
             Machine::Mount(mount) => (None, mount.control.as_ref().and_then(|process| process.pid)),
             Machine::Switch | Machine::Other => (None, None),
         }
+    }
+
+    /// ExecCondition= had it not start.
+    pub(super) fn was_skipped(&self) -> bool {
+        matches!(&self.machine, Machine::Service(service) if service.result == ServiceResult::SkipCondition)
     }
 
     pub(super) fn can_reload(&self) -> bool {

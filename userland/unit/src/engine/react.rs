@@ -1,11 +1,15 @@
 //! Conclusions from what a unit did: for its job, and for the units tied to it.
 
 use super::Engine;
-use super::entry::Machine;
+use super::entry::{Machine, is_below};
 use crate::machine::Change;
 use crate::{
     Action, ActiveState, Dependency, JobKind, JobMode, JobResult, JobState, Level, LoadState, UnitName, World,
 };
+
+/// The engine's own wishes for one unit: so many in so long, then it is left alone. systemd's figures.
+const OWN_INTERVAL: crate::Usec = 10_000_000;
+const OWN_BURST: u32 = 16;
 
 impl Engine {
     pub(super) fn react(&mut self, change: &Change, world: &World<'_>) {
@@ -46,8 +50,10 @@ impl Engine {
         let Some(job) = self.job_of(&change.unit) else { return false };
         let (id, to) = (job.id, change.to);
         let running = job.state == JobState::Running;
+        let skipped = self.entries.get(&change.unit).is_some_and(super::Entry::was_skipped);
         let result_of = |state: ActiveState| match state {
             ActiveState::Failed => JobResult::Failed,
+            _ if skipped => JobResult::Skipped,
             _ => JobResult::Done,
         };
         let (result, expected) = match job.kind {
@@ -95,20 +101,20 @@ impl Engine {
                     let loaded =
                         self.entries.get(&other).is_some_and(|e| e.base.unit.load == LoadState::Loaded);
                     if loaded && !self.graph.has(unit, After, &other) && !rises(self.active(&other)) {
-                        self.enqueue(JobKind::Start, &other, mode, world);
+                        self.enqueue_own(JobKind::Start, &other, mode, world);
                     }
                 }
             }
             for other in self.graph.of(unit, &[Conflicts, ConflictedBy]) {
                 if !self.active(&other).is_down() {
-                    self.enqueue(JobKind::Stop, &other, JobMode::Replace, world);
+                    self.enqueue_own(JobKind::Stop, &other, JobMode::Replace, world);
                 }
             }
         }
         if rises(change.from) && !rises(change.to) {
             for other in self.graph.of(unit, &[BoundBy, PropagatesStopTo]) {
                 if !self.active(&other).is_down() {
-                    self.enqueue(JobKind::Stop, &other, JobMode::Replace, world);
+                    self.enqueue_own(JobKind::Stop, &other, JobMode::Replace, world);
                 }
             }
         }
@@ -127,7 +133,19 @@ impl Engine {
             self.log(Some(unit.clone()), Level::Info, message);
         }
         for other in others {
-            self.enqueue(JobKind::Start, &other, mode, world);
+            self.enqueue_own(JobKind::Start, &other, mode, world);
+        }
+    }
+
+    /// Queues a job that nobody asked for, unless that comes to a quarrel of units.
+    fn enqueue_own(&mut self, kind: JobKind, unit: &UnitName, mode: JobMode, world: &World<'_>) {
+        let Some(entry) = self.entries.get_mut(unit) else { return };
+        if is_below(&mut entry.own_window, OWN_INTERVAL, OWN_BURST, world.now) {
+            self.enqueue(kind, unit, mode, world);
+        } else if entry.own_window.1 == OWN_BURST + 1 {
+            let message =
+                format!("{unit}: started and stopped by other units too often, leaving it as it is.");
+            self.log(Some(unit.clone()), Level::Warning, message);
         }
     }
 
@@ -144,7 +162,7 @@ impl Engine {
                 Level::Info,
                 format!("{unit}: Unit is bound to inactive unit {other}. Stopping, too."),
             );
-            self.enqueue(JobKind::Stop, unit, JobMode::Replace, world);
+            self.enqueue_own(JobKind::Stop, unit, JobMode::Replace, world);
         }
     }
 
@@ -167,7 +185,7 @@ impl Engine {
                     Level::Info,
                     format!("{other}: Unit not needed anymore. Stopping."),
                 );
-                self.enqueue(JobKind::Stop, &other, JobMode::Fail, world);
+                self.enqueue_own(JobKind::Stop, &other, JobMode::Fail, world);
             }
         }
     }
@@ -187,7 +205,7 @@ impl Engine {
             burst == 0 || entry.window.1 <= burst
         });
         if held && limit_left {
-            self.enqueue(JobKind::Start, unit, JobMode::Fail, world);
+            self.enqueue_own(JobKind::Start, unit, JobMode::Fail, world);
         }
     }
 

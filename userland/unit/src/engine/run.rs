@@ -1,7 +1,7 @@
 //! Running jobs and ending them.
 
 use super::Engine;
-use super::entry::Machine;
+use super::entry::{Machine, is_below};
 use crate::condition;
 use crate::machine::Step;
 use crate::settings::ServiceType;
@@ -166,20 +166,15 @@ impl Engine {
         if interval == 0 || burst == 0 {
             return true;
         }
-        let (began, count) = entry.window;
-        if count == 0 || began.saturating_add(interval) <= now {
-            entry.window = (now, 1);
-            return true;
-        }
-        entry.window.1 = count.saturating_add(1);
-        count < burst
+        is_below(&mut entry.window, interval, burst, now)
     }
 
     fn stop_unit(&mut self, name: &UnitName, kind: JobKind, world: &World<'_>) -> Ran {
         if self.active(name).is_down() {
             return Ran::Done(JobResult::Done);
         }
-        if self.active(name) != ActiveState::Deactivating {
+        let awaits_restart = self.entries.get(name).is_some_and(|entry| entry.base.sub == "auto-restart");
+        if self.active(name) != ActiveState::Deactivating && !awaits_restart {
             self.announce_begin(name, JobKind::Stop);
         }
         self.step(name, world, |entry, stage| entry.stop(stage, kind == JobKind::Restart))

@@ -167,11 +167,7 @@ impl Mount {
         if result != SUCCESS {
             self.result = result;
         }
-        if stage.base.has_cgroup {
-            stage.base.has_cgroup = false;
-            let (unit, cgroup) = (stage.name(), stage.cgroup());
-            stage.fx.actions.push(crate::Action::RemoveCgroup { unit, cgroup });
-        }
+        stage.remove_cgroup();
         let mounted = self.entry.is_some();
         let state = match (mounted, self.result) {
             (true, _) => State::Mounted,

@@ -1,5 +1,8 @@
 //! A pretended machine for the engine: unit files in a map, processes that live until told otherwise.
 
+// each test takes what it needs of it
+#![allow(dead_code, missing_docs)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -104,10 +104,8 @@ impl Service {
             may_restart && !self.forbid_restart && result::restarts(&settings, self.result, self.main_status);
         self.forget(stage);
         self.timer = None;
-        if stage.base.has_cgroup {
-            stage.base.has_cgroup = false;
-            let (unit, cgroup) = (stage.name(), stage.cgroup());
-            stage.fx.actions.push(Action::RemoveCgroup { unit, cgroup });
+        if stage.processes().is_empty() {
+            stage.remove_cgroup();
         }
         self.remove_directories(stage, restart);
         self.flush_n_restarts = !restart;

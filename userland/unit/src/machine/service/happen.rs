@@ -185,6 +185,8 @@ impl Service {
             State::StopPost | State::FinalSigterm | State::FinalSigkill if none => {
                 self.enter_dead(stage, ServiceResult::Success, true);
             }
+            // what KillMode= had left behind is gone
+            State::Dead | State::Failed | State::AutoRestart => stage.remove_cgroup(),
             _ => {}
         }
     }
