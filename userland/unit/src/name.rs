@@ -156,14 +156,11 @@ impl UnitName {
         let prefix = self.prefix();
         let at = if self.instance().is_some() { "@" } else { "" };
         for (index, _) in prefix.match_indices('-').collect::<Vec<_>>().into_iter().rev() {
-            if index + 1 < prefix.len() {
-                if let Some(head) = prefix.get(..=index) {
-                    if let Some(instance) = self.instance().filter(|instance| !instance.is_empty()) {
-                        names.push(format!("{head}@{instance}.{kind}.d"));
-                    }
-                    names.push(format!("{head}{at}.{kind}.d"));
-                }
+            let Some(head) = prefix.get(..=index).filter(|head| head.len() < prefix.len()) else { continue };
+            if let Some(instance) = self.instance().filter(|instance| !instance.is_empty()) {
+                names.push(format!("{head}@{instance}.{kind}.d"));
             }
+            names.push(format!("{head}{at}.{kind}.d"));
         }
         names.push(format!("{kind}.d"));
         names

@@ -146,11 +146,12 @@ impl<'a> Plan<'a> {
         if let Some(from) = because.from {
             self.links.push(Link { from, to: id, matters: because.matters });
         }
-        if known.is_none() && !self.ignore_requirements {
-            if let Err(error) = self.pull_in(id, kind, unit, depth, notes) {
-                self.delete(id);
-                return Err(error);
-            }
+        if known.is_none()
+            && !self.ignore_requirements
+            && let Err(error) = self.pull_in(id, kind, unit, depth, notes)
+        {
+            self.delete(id);
+            return Err(error);
         }
         Ok(id)
     }

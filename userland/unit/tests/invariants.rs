@@ -1,5 +1,8 @@
 //! Random units, random requests, random ends of processes: what must hold of the engine in every case.
 
+// a test may panic
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,6 +4,9 @@
 //! come of it, indented. `UNIT_SCENARIOS=write` writes what comes of it instead: read the difference before you
 //! commit it. The events are the arms of `act` below.
 
+// a test may panic
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod world;
 
 use unit::{Event, ExitStatus, JobMode, MountEntry, Pid, UnitName, Usec, Verb};

@@ -27,7 +27,10 @@ impl Engine {
         let outcome = self.allowed(verb, &unit).and_then(|()| {
             let kind = self.kind_of(verb, &unit);
             match kind {
-                JobKind::Nop => Ok(self.nop(id, &unit)),
+                JobKind::Nop => {
+                    self.nop(id, &unit);
+                    Ok(())
+                }
                 _ => self.plan(kind, &unit, mode, Some(id), world),
             }
         });

@@ -81,10 +81,10 @@ impl Engine {
         if unit.load != LoadState::Loaded {
             return Ran::Done(JobResult::Invalid);
         }
-        if state != ActiveState::Activating && state != ActiveState::Deactivating {
-            if let Some(result) = self.checks(name, world) {
-                return Ran::Done(result);
-            }
+        if state.is_down()
+            && let Some(result) = self.checks(name, world)
+        {
+            return Ran::Done(result);
         }
         let bound = self.graph.of(name, &[Dependency::BindsTo]);
         let unbound = bound

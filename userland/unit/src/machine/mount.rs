@@ -251,7 +251,7 @@ impl Mount {
     }
 
     pub(crate) fn elapsed(&mut self, stage: &mut Stage<'_>) {
-        if !self.timer.is_some_and(|at| at <= stage.now()) {
+        if self.timer.is_none_or(|at| at > stage.now()) {
             return;
         }
         self.timer = None;
