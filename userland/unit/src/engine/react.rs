@@ -214,8 +214,11 @@ impl Engine {
         let stopping = self.job_of(unit).is_some_and(|job| job.kind == JobKind::Stop);
         let queued = !stopping && self.enqueue(JobKind::Restart, unit, JobMode::Replace, world);
         self.with(unit, world, |entry, stage| {
-            if let Machine::Service(service) = &mut entry.machine {
-                if queued { service.restart_queued(stage) } else { service.restart_refused(stage) }
+            let Machine::Service(service) = &mut entry.machine else { return };
+            match (queued, stopping) {
+                (true, _) => service.restart_queued(stage),
+                (false, true) => service.restart_postponed(stage),
+                (false, false) => service.restart_refused(stage),
             }
         });
     }

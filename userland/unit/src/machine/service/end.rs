@@ -151,11 +151,18 @@ impl Service {
         stage.log(Level::Info, message);
     }
 
-    /// The engine could not queue it, or a stop is queued: try again later.
-    pub(crate) fn restart_refused(&mut self, stage: &mut Stage<'_>) {
+    /// A stop is queued: look again later.
+    pub(crate) fn restart_postponed(&mut self, stage: &mut Stage<'_>) {
         if self.state == State::AutoRestart {
             let time = settings(stage).restart_usec.max(100_000);
             self.arm(stage, time);
+        }
+    }
+
+    /// The engine could not queue it: that was the last try.
+    pub(crate) fn restart_refused(&mut self, stage: &mut Stage<'_>) {
+        if self.state == State::AutoRestart {
+            self.enter_dead(stage, ServiceResult::Resources, false);
         }
     }
 }
