@@ -1,5 +1,7 @@
 //! The server against OpenSSH's own clients, on a loopback port. Runs as root, as the server does.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,7 @@
 //! `sudo` and `sudod` together. Runs as root; the callers are other users, through setpriv(1).
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};

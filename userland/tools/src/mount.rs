@@ -245,11 +245,11 @@ pub fn umount(args: Vec<OsString>) -> ExitCode {
     };
     let mut result = Ok(());
     for target in &options.targets {
-        if let Err(error) = umount_one(&options, target) {
-            if let Err(earlier) = std::mem::replace(&mut result, Err(error)) {
-                eprintln!("umount: {earlier}");
-            }
+        let done = umount_one(&options, target);
+        if let (Err(_), Err(earlier)) = (&done, &result) {
+            eprintln!("umount: {earlier}");
         }
+        result = done.and(result);
     }
     crate::finish("umount", result, 32)
 }
