@@ -4,6 +4,8 @@
 //! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root (it makes namespaces and
 //! mounts); anybody else is told so and passes.
 
+#![allow(clippy::unwrap_used)] // A test, but clippy sees none without the harness.
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;

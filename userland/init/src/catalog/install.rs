@@ -28,10 +28,11 @@ impl Install {
         for line in joined.lines().map(str::trim) {
             if line.starts_with('[') {
                 inside = line == "[Install]";
-            } else if inside && !line.starts_with(['#', ';']) {
-                if let Some((key, value)) = line.split_once('=') {
-                    install.set(key.trim(), value.trim(), name);
-                }
+            } else if inside
+                && !line.starts_with(['#', ';'])
+                && let Some((key, value)) = line.split_once('=')
+            {
+                install.set(key.trim(), value.trim(), name);
             }
         }
         install

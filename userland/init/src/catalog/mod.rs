@@ -8,6 +8,8 @@ mod find;
 mod install;
 mod preset;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -16,12 +16,11 @@ pub(super) fn all(all: &Directories) -> Vec<(UnitName, UnitFileState)> {
     let links = Links::read(all);
     for folder in all.folders() {
         for (file, _) in entries(folder) {
-            if let Some(name) = file.to_str().and_then(|file| UnitName::parse(file).ok()) {
-                if !found.contains_key(&name)
-                    && let Some(state) = state_with(all, &links, &name)
-                {
-                    found.insert(name, state);
-                }
+            if let Some(name) = file.to_str().and_then(|file| UnitName::parse(file).ok())
+                && !found.contains_key(&name)
+                && let Some(state) = state_with(all, &links, &name)
+            {
+                found.insert(name, state);
             }
         }
     }
@@ -36,10 +35,10 @@ impl Directories {
     }
 }
 
-/// Which names are linked by `.wants`, `.requires` or an alias in the operator's folders.
+/// The links in the operator's folders: under which name, to which file name.
 struct Links {
-    config: Vec<String>,
-    runtime: Vec<String>,
+    config: Vec<(String, String)>,
+    runtime: Vec<(String, String)>,
 }
 
 impl Links {
@@ -48,23 +47,26 @@ impl Links {
     }
 }
 
-fn links_in(folder: &Path) -> Vec<String> {
-    let mut names = Vec::new();
+fn links_in(folder: &Path) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    let mut add = |file: &str, path: &Path| {
+        let target = fs::read_link(path).unwrap_or_default();
+        links.push((file.to_owned(), target.file_name().unwrap_or_default().to_string_lossy().into_owned()));
+    };
     for (file, path) in entries(folder) {
         let file = file.to_string_lossy().into_owned();
         if path.is_symlink() {
-            // An alias stands for the unit that it leads to.
-            let target = fs::read_link(&path).unwrap_or_default();
-            let target = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if target != file {
-                names.push(target);
+            // A link of the file's own name makes it known, not enabled.
+            if path.file_name() != fs::read_link(&path).unwrap_or_default().file_name() {
+                add(&file, &path);
             }
         } else if file.ends_with(".wants") || file.ends_with(".requires") {
-            let links = entries(&path).into_iter().filter(|(_, path)| path.is_symlink());
-            names.extend(links.map(|(name, _)| name.to_string_lossy().into_owned()));
+            for (file, path) in entries(&path).iter().filter(|(_, path)| path.is_symlink()) {
+                add(&file.to_string_lossy(), path);
+            }
         }
     }
-    names
+    links
 }
 
 fn state_with(all: &Directories, links: &Links, name: &UnitName) -> Option<UnitFileState> {
@@ -96,31 +98,33 @@ fn of_file(
     target: &Path,
     runtime: bool,
 ) -> UnitFileState {
-    let is_linked = |links: &[String]| {
-        links.iter().any(|link| {
-            let instance = || UnitName::parse(link).ok()?.template();
-            link == name.as_str() || (name.is_template() && instance().as_ref() == Some(name))
-        })
+    let text = match read(target) {
+        Err(_) => return UnitFileState::Bad,
+        Ok(text) => text.text,
     };
-    if is_linked(&links.config) {
+    let install = Install::read(&text, name);
+    // The names under which [Install] would link it.
+    let mut names = install.alias.clone();
+    names.push(name.to_string());
+    let default = install.default_instance.as_deref().filter(|_| name.is_template());
+    names.extend(default.and_then(|instance| name.with_instance(instance).ok()).map(|name| name.to_string()));
+    let enabled = |links: &[(String, String)]| links.iter().any(|(link, _)| names.contains(link));
+    if enabled(&links.config) {
         return UnitFileState::Enabled;
     }
-    if is_linked(&links.runtime) {
+    if enabled(&links.runtime) {
         return UnitFileState::EnabledRuntime;
     }
     let outside = !all.folders().iter().any(|folder| target.starts_with(folder));
     if path.is_symlink() && outside && !is_null(target) {
         return if runtime { UnitFileState::LinkedRuntime } else { UnitFileState::Linked };
     }
-    match read(target) {
-        Err(_) => UnitFileState::Bad,
-        Ok(text) => {
-            let install = Install::read(&text.text, name);
-            match (install.asks(), install.also.is_empty()) {
-                (true, _) => UnitFileState::Disabled,
-                (false, false) => UnitFileState::Indirect,
-                (false, true) => UnitFileState::Static,
-            }
-        }
+    let mut others = links.config.iter().chain(&links.runtime);
+    match (install.asks(), install.also.is_empty()) {
+        // Linked, but under other names: another instance, another alias.
+        _ if others.any(|(_, target)| target == name.as_str()) => UnitFileState::Indirect,
+        (true, _) => UnitFileState::Disabled,
+        (false, false) => UnitFileState::Indirect,
+        (false, true) => UnitFileState::Static,
     }
 }

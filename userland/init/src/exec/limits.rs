@@ -32,7 +32,7 @@ pub fn apply(exec: &ExecSettings) -> Result<(), Failure> {
         let Some(resource) = resource(limit.name) else { continue };
         let value = |number: u64| (number != u64::MAX).then_some(number);
         let mut wanted = Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
-        if setrlimit(resource, wanted.clone()).is_ok() {
+        if setrlimit(resource, wanted).is_ok() {
             continue;
         }
         // As systemd does: where the kernel's maximum is lower, take that.

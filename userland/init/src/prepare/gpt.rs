@@ -149,7 +149,7 @@ impl Header {
         let entry_size = u32_at(&raw, 84);
         let entries_size = u64::from(u32_at(&raw, 80)) * u64::from(entry_size);
         let entries_at = u64_at(&raw, 72);
-        if entry_size < 128 || entry_size % 8 != 0 || entries_size == 0 || entries_size > LARGEST {
+        if entry_size < 128 || !entry_size.is_multiple_of(8) || entries_size == 0 || entries_size > LARGEST {
             return Err(GptError::Invalid("the entries have an odd size"));
         }
         if u64_at(&raw, 24) != 1 || entries_at < 2 || entries_at > LARGEST / sector {
@@ -296,11 +296,13 @@ mod tests {
             })
             .collect();
         for done in 0..=sectors.len() {
-            let (torn, size) = disk();
-            // The same table: identifiers are random in each.
-            let mut head = vec![0; MIB as usize];
-            image.as_file().read_exact_at(&mut head, 0).unwrap();
-            torn.as_file().write_all_at(&head, 0).unwrap();
+            let torn = tempfile::NamedTempFile::new().unwrap();
+            torn.as_file().set_len(size).unwrap();
+            for offset in [0, 63 * MIB] {
+                let mut part = vec![0; MIB as usize];
+                image.as_file().read_exact_at(&mut part, offset).unwrap();
+                torn.as_file().write_all_at(&part, offset).unwrap();
+            }
             apply(torn.as_file(), &sectors[..done]);
             let found = grow_file(torn.as_file(), size).unwrap();
             assert_eq!(found.length, growth.length);
