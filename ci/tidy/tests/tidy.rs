@@ -51,7 +51,7 @@ fn every_module_says_what_it_is_for() {
         .filter(|path| {
             let head = text(&top, path);
             let first = head.lines().next().unwrap_or_default();
-            !first.starts_with("//! ") || first.len() < 20
+            !first.starts_with("//! ") || first.len() < 12
         })
         .map(|path| path.display().to_string())
         .collect();
