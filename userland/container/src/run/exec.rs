@@ -57,6 +57,8 @@ pub fn run(target: &OwnedFd, spec: &Spec, process: &Process, stdin: bool) -> Res
         )?;
         fork_into(Namespaces::NONE, None, || {
             drop(parent.take());
+            // Moved in here, so that our process keeps no copy of the child's end.
+            let child = child;
             let error = match set_up(&child, &output, &null, stdin, with_terminal) {
                 Ok(()) => program.become_it(&child),
                 Err(error) => StartError::Setup("exec".to_owned(), error),

@@ -73,6 +73,8 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         }
     };
     let places = &parsed.places;
+    // The statuses below are the container's own there.
+    let failure = if matches!(parsed.verb, Verb::Run(_)) { 125 } else { 1 };
     let done = match parsed.verb {
         Verb::Run(verb) => verb.run(places),
         Verb::Exec(verb) => verb.run(places),
@@ -104,7 +106,7 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         }
         Err(error) => {
             eprintln!("Error: {error}");
-            ExitCode::from(1)
+            ExitCode::from(failure)
         }
     }
 }

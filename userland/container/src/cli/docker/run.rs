@@ -235,16 +235,13 @@ pub(crate) fn run_to_end(
         started();
         running.wait(containers)
     });
-    match &ended {
-        Err(error) => {
-            let state = crate::state::State {
-                exit_code: Some(i32::from(error.status())),
-                finished: Some(now()),
-                ..Default::default()
-            };
-            containers.set_state(&record.id, &state)?;
-        }
-        Ok(_) => {}
+    if let Err(error) = &ended {
+        let state = crate::state::State {
+            exit_code: Some(i32::from(error.status())),
+            finished: Some(now()),
+            ..Default::default()
+        };
+        containers.set_state(&record.id, &state)?;
     }
     if record.auto_remove {
         containers.remove_owned(&record.id, owner)?;
