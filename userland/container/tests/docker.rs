@@ -215,6 +215,12 @@ fn a_unit_can_kill_remove_and_start_again() {
     let mut second = world.running("busybox1");
     assert_eq!(world.output(&["stop", "busybox1"]).0, 0);
     assert_eq!(second.wait().unwrap().code(), Some(0), "it heard SIGTERM");
+    assert_eq!(world.output(&["rm", "busybox1"]).0, 0);
+
+    let mut asked = world.running("busybox1");
+    let parent = rustix::process::Pid::from_child(&asked);
+    rustix::process::kill_process(parent, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(asked.wait().unwrap().code(), Some(0), "its parent passed SIGTERM on");
 
     assert_eq!(world.output(&["rm", "busybox1"]).0, 0);
     // Its parent is killed: the kernel takes the container along.
