@@ -20,6 +20,7 @@ use crate::log;
 use crate::manager::{Manager, now};
 use crate::mounts::Mounts;
 use crate::notify::{self, NotifySocket};
+use crate::power_button::PowerButtons;
 
 /// The hardware watchdog fires after this many seconds without a pet.
 const WATCHDOG_SECONDS: u16 = 60;
@@ -45,10 +46,18 @@ enum Source {
     Mounts,
     Face,
     Cgroups,
+    PowerButtons,
 }
 
-const SOURCES: [Source; 6] =
-    [Source::Notify, Source::Reports, Source::Signals, Source::Mounts, Source::Face, Source::Cgroups];
+const SOURCES: [Source; 7] = [
+    Source::Notify,
+    Source::Reports,
+    Source::Signals,
+    Source::Mounts,
+    Source::Face,
+    Source::Cgroups,
+    Source::PowerButtons,
+];
 
 /// The loop's descriptors.
 pub struct EventLoop {
@@ -58,6 +67,7 @@ pub struct EventLoop {
     mounts: Option<Mounts>,
     face: Option<Box<dyn Face>>,
     watchdog: Option<Watchdog>,
+    power_buttons: PowerButtons,
 }
 
 impl EventLoop {
@@ -102,7 +112,11 @@ impl EventLoop {
         if let Some(fd) = &manager.epoll {
             add(Source::Reports, fd.as_fd(), epoll::EventFlags::IN)?;
         }
-        Ok(EventLoop { epoll, signals, notify, mounts, face, watchdog })
+        let power_buttons = PowerButtons::open();
+        for fd in power_buttons.fds() {
+            add(Source::PowerButtons, fd, epoll::EventFlags::IN)?;
+        }
+        Ok(EventLoop { epoll, signals, notify, mounts, face, watchdog, power_buttons })
     }
 
     /// Starts with the mount table as it is, then serves until the system is to go down.
@@ -178,6 +192,12 @@ impl EventLoop {
                     manager.handle(Event::CgroupEmpty { unit });
                 }
             }
+            Source::PowerButtons => {
+                if self.power_buttons.pressed() {
+                    log::say(Level::Notice, None, "The power button was pressed.");
+                    start(manager, "poweroff.target", JobMode::ReplaceIrreversibly);
+                }
+            }
         }
     }
 
@@ -230,13 +250,17 @@ fn reap(manager: &mut Manager) {
     }
 }
 
-fn on_signal(signal: i32, manager: &mut Manager) {
-    let start = |manager: &mut Manager, name: &str, mode| match UnitName::parse(name) {
+/// Starts a unit of our own accord.
+fn start(manager: &mut Manager, name: &str, mode: JobMode) {
+    match UnitName::parse(name) {
         Ok(name) => {
             manager.submit(Verb::Start, name, mode);
         }
         Err(error) => log::say(Level::Error, None, &error.to_string()),
-    };
+    }
+}
+
+fn on_signal(signal: i32, manager: &mut Manager) {
     match signal {
         SIGHUP => manager.reload(),
         SIGTERM => manager.reexecute(),

@@ -21,6 +21,7 @@ pub mod log;
 pub mod manager;
 pub mod mounts;
 pub mod notify;
+pub mod power_button;
 pub mod prepare;
 pub mod probe;
 pub mod shutdown;
