@@ -294,7 +294,7 @@ fn arguments(
     }
 
     let public = key.public().display().to_string();
-    let credential = "opt/io.systemd.credentials/ssh.ephemeral-authorized_keys-all";
+    let credential = "opt/com.coreos/authorized-keys";
     add(&["-fw_cfg", &format!("name={credential},file={public}")]);
     if let Some(text) = &config.cloud_config {
         let path = directory.join("cloud-config");

@@ -85,7 +85,9 @@ fn to_kernel(level: Level, text: &str) {
         while !line.is_char_boundary(cut) {
             cut -= 1;
         }
-        let _ = writeln!(kmsg, "<{priority}>{IDENTIFIER}[1]: {}", line.get(..cut).unwrap_or_default());
+        // One write is one record.
+        let record = format!("<{priority}>{IDENTIFIER}[1]: {}\n", line.get(..cut).unwrap_or_default());
+        let _ = kmsg.write_all(record.as_bytes());
     }
 }
 

@@ -64,7 +64,9 @@ fn has_key(bitmap: &str, key: usize) -> bool {
 fn holds_press(events: &[u8]) -> bool {
     events.chunks_exact(EVENT).any(|event| {
         let (kind, code, value) = (&event[16..18], &event[18..20], &event[20..24]);
-        kind == EV_KEY.to_ne_bytes() && code == (KEY_POWER as u16).to_ne_bytes() && value == 1_i32.to_ne_bytes()
+        kind == EV_KEY.to_ne_bytes()
+            && code == (KEY_POWER as u16).to_ne_bytes()
+            && value == 1_i32.to_ne_bytes()
     })
 }
 

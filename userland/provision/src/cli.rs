@@ -16,7 +16,7 @@ use crate::names::check_public_key;
 use crate::problem::Problem;
 
 const CONFIG: &str = "opt/com.coreos/config/raw";
-const KEYS: &str = "opt/io.systemd.credentials/ssh.ephemeral-authorized_keys-all/raw";
+const KEYS: &str = "opt/com.coreos/authorized-keys/raw";
 /// Most bytes of keys that are read.
 const LARGEST_KEYS: usize = 64 << 10;
 
@@ -102,7 +102,7 @@ fn run(arguments: &Arguments) -> Vec<Problem> {
 
 /// The keys that `./qemu/ssh` and the like bring along: systemd.system-credentials(7).
 fn ephemeral_keys(machine: &Machine, path: &Path, problems: &mut Vec<Problem>) {
-    let place = "ssh.ephemeral-authorized_keys-all";
+    let place = "authorized-keys";
     let text = match read_bounded(path, LARGEST_KEYS) {
         Ok(bytes) if bytes.len() > LARGEST_KEYS => {
             problems.push(Problem::of(place, format!("larger than {LARGEST_KEYS} bytes; left out")));

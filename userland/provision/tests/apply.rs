@@ -65,10 +65,7 @@ fn keys_units_and_files_from_qemu() {
          coreos:\n  units:\n  - name: hello1.service\n    command: start\n    enable: true\n    content: unit\n\
          \x20 - name: old.service\n    mask: true\n"
     ));
-    machine.write(
-        "fw_cfg/opt/io.systemd.credentials/ssh.ephemeral-authorized_keys-all/raw",
-        &format!("# mine\n{KEY} brought\n"),
-    );
+    machine.write("fw_cfg/opt/com.coreos/authorized-keys/raw", &format!("# mine\n{KEY} brought\n"));
     assert!(machine.run(&[]));
     assert_eq!(machine.read("home/core/.ssh/authorized_keys.d/coreos-cloudinit"), format!("{KEY} me\n"));
     assert_eq!(machine.read("run/ssh/authorized_keys"), format!("{KEY} brought\n"));

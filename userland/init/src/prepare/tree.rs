@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
@@ -37,6 +37,16 @@ const LINKS: &[(&str, &str)] = &[("/run", "/var/run"), ("/run/lock", "/var/lock"
 /// Users from here on are people: they get a home.
 const FIRST_PERSON: u32 = 500;
 
+/// Lets the group `systemd-journal` read the journal: what is made in the folder takes its group over.
+fn open_journal_to_its_group() {
+    let folder = Path::new("/var/log/journal");
+    let Some(group) = Users::read(Path::new("/")).group("systemd-journal") else { return };
+    let mode = fs::Permissions::from_mode(0o2755);
+    if let Err(error) = chown(folder, None, Some(group)).and_then(|()| fs::set_permissions(folder, mode)) {
+        log::say(Level::Warning, None, &format!("Cannot open the journal to its group: {error}"));
+    }
+}
+
 /// Lays out `/var` (a tmpfs if nothing is mounted there), `/etc` and what is read from it.
 pub fn make() -> Result<(), String> {
     rustix::process::umask(Mode::empty());
@@ -53,6 +63,7 @@ pub fn make() -> Result<(), String> {
         ready(symlink(target, link)).map_err(|error| format!("cannot make {link}: {error}"))?;
     }
     lay_etc()?;
+    open_journal_to_its_group();
     homes();
     identity::apply();
     sysctl::apply(Path::new("/"));
