@@ -17,7 +17,8 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Cargo is missing or the code does not compile; cargo has told why on standard error.
 pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), PathBuf::from);
-    let target = if target.is_absolute() { target } else { checkout.join(target) };
+    // A folder of its own: cargo does not see the wrapper, and would take what was compiled without it.
+    let target = checkout.join(target).join("image");
     let home = |variable: &str, folder: &str| {
         std::env::var_os(variable).map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(folder)))
     };
