@@ -12,7 +12,7 @@ fn reboots_and_powers_off_in_order() -> Result<()> {
     play("order", |stage| {
         let mut machine = stage.boot(&stage.fresh_machine()?)?;
         let first = machine.run("cat /proc/sys/kernel/random/boot_id")?;
-        machine.run("sudo reboot")?;
+        machine.ssh("sudo reboot")?;
         machine.wait_for("another boot", BOOT, |machine| {
             machine
                 .ssh("cat /proc/sys/kernel/random/boot_id")

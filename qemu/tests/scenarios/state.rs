@@ -15,7 +15,7 @@ fn the_second_boot_keeps_state() -> Result<()> {
         let first = machine.run(identity)?;
         assert_eq!(first.lines().next().map(str::len), Some(32), "no machine-id: {first}");
         machine.run("echo kept > /home/core/note; echo kept | sudo tee /etc/note")?;
-        machine.run("sudo systemctl poweroff")?;
+        machine.ssh("sudo systemctl poweroff")?;
         machine.wait_for_end(SHUTDOWN)?;
 
         let machine = stage.boot(&Config::disk(disk))?;
@@ -55,7 +55,7 @@ fn state_grows_to_a_bigger_disk() -> Result<()> {
                 .expect("df prints a size");
             let slots = 3 << 20;
             assert!(kilobytes > (gigabytes << 20) - slots, "/var has {kilobytes} KiB of {gigabytes} GiB");
-            machine.run("sudo systemctl poweroff")?;
+            machine.ssh("sudo systemctl poweroff")?;
             machine.wait_for_end(SHUTDOWN)?;
         }
         Ok(())

@@ -95,7 +95,8 @@ impl Devices {
     }
 }
 
-/// Shows `device` as `name` in the directory `dev`.
+/// Shows the detached mount `device` as `name` in the directory `dev`. The mount itself is attached, not a copy
+/// of it: before Linux 6.15 only what is attached can be copied.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -108,5 +109,5 @@ pub fn show_on(dev: BorrowedFd<'_>, name: &str, device: BorrowedFd<'_>) -> Resul
         Err(error) => return Err(refused(error)),
     }
     let target = open_path(dev, Path::new(name), true).map_err(refused)?;
-    attach(copy_of(device, false).map_err(refused)?, &target).map_err(refused)
+    attach(device, &target).map_err(refused)
 }

@@ -23,7 +23,8 @@ pub(super) fn make(root: BorrowedFd<'_>, channel: &Channel) -> io::Result<()> {
     let terminal = open_pair(root)?;
     channel.send_terminal(&terminal.0)?;
     let dev = mounts::open_path(root, Path::new("/dev"), true)?;
-    devices::show_on(dev.as_fd(), "console", terminal.1.as_fd()).map_err(io::Error::other)?;
+    let console = mounts::copy_of(&terminal.1, false)?;
+    devices::show_on(dev.as_fd(), "console", console.as_fd()).map_err(io::Error::other)?;
     take(&terminal.1)
 }
 
