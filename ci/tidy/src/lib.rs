@@ -19,17 +19,12 @@ pub fn files(top: &Path, extensions: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(top.join(&folder)).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let path = folder.join(&name);
+            let wanted = |path: &Path| {
+                path.extension().is_some_and(|end| extensions.iter().any(|wanted| end == *wanted))
+            };
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => {
-                    if !MADE.iter().any(|made| name == *made) {
-                        left.push(path);
-                    }
-                }
-                Ok(kind) if kind.is_file() => {
-                    if path.extension().is_some_and(|end| extensions.iter().any(|wanted| end == *wanted)) {
-                        found.push(path);
-                    }
-                }
+                Ok(kind) if kind.is_dir() && !MADE.iter().any(|made| name == *made) => left.push(path),
+                Ok(kind) if kind.is_file() && wanted(&path) => found.push(path),
                 _ => {}
             }
         }

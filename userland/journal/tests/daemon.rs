@@ -36,8 +36,7 @@ fn program(name: &str) -> PathBuf {
 
 /// A finished command's output; it must have succeeded.
 fn output(command: &mut Command) -> String {
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; install Debian's systemd"));
+    let output = command.output().expect("Debian's systemd is installed");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text

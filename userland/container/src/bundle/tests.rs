@@ -1,3 +1,5 @@
+//! What an image and the options of a run become.
+
 use super::*;
 
 fn image() -> ImageConfig {

@@ -1,3 +1,5 @@
+//! What is kept of containers, and what is lost with them.
+
 use super::*;
 
 fn record(name: &str) -> Record {
