@@ -8,6 +8,7 @@ mod stage;
 
 mod boots;
 mod cloud_config;
+mod commands;
 mod containers;
 mod power;
 mod slots;

@@ -1,10 +1,8 @@
 //! A slot that does not come up falls back to the good one by itself.
 
-use std::time::Duration;
-
 use qemu::{Config, Disk, Result};
 
-use crate::stage::{BOOT, FALLBACK, Stage, play};
+use crate::stage::{BOOT, FALLBACK, SHUTDOWN, Stage, play};
 
 /// The word of the kernel command line that says which slot runs.
 const SLOT: &str =
@@ -95,7 +93,7 @@ fn a_failing_init_falls_back() -> Result<()> {
 
 #[test]
 fn a_boot_that_never_completes_falls_back() -> Result<()> {
-    // The operator's health check holds the new release back for ever.
+    // The operator's health check, there since before the update, holds the new release back for ever.
     const HEALTH_CHECK: &str = "\
 #cloud-config
 coreos:
@@ -120,12 +118,18 @@ coreos:
             Environment=BOOT_TIMEOUT=20
 ";
     play("slot-never-complete", |stage| {
-        let disk = stage.disk_with_an_update()?;
-        let config = Config::disk(disk).cloud_config(HEALTH_CHECK);
-        let mut machine = stage.switch_on(&config)?;
+        let disk = stage.raw_disk()?;
+        let mut machine = stage.boot(&Config::disk(disk.clone()).cloud_config(HEALTH_CHECK))?;
+        machine.wait_for_success("systemctl is-enabled health.service", BOOT)?;
+        machine.press_power_button()?;
+        machine.wait_for_end(SHUTDOWN)?;
+
+        stage.update(&disk)?;
+        let mut machine = stage.switch_on(&Config::disk(disk))?;
+        machine.wait_for_text("corten.slot=b", BOOT)?;
         machine.wait_for("slot A", FALLBACK, |machine| {
             machine.ssh(SLOT).is_ok_and(|output| output.stdout.trim() == "a")
         })?;
-        machine.wait_for_success("systemctl is-active boot-complete.target", Duration::from_secs(60))
+        machine.wait_for_success("systemctl is-active boot-complete.target", BOOT)
     })
 }

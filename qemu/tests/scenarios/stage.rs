@@ -52,9 +52,20 @@ impl Stage {
         Ok(Config::disk(self.fresh_disk()?))
     }
 
-    /// A disk on its way to a second release: A is good, B holds the next one and has three tries.
+    /// A disk that a scenario may look into and damage.
+    pub fn raw_disk(&self) -> Result<Disk> {
+        Disk::raw_copy(&self.artifacts.disk()?, &self.path("disk.img"))
+    }
+
+    /// A disk on its way to a second release.
     pub fn disk_with_an_update(&self) -> Result<Disk> {
-        let disk = Disk::raw_copy(&self.artifacts.disk()?, &self.path("disk.img"))?;
+        let disk = self.raw_disk()?;
+        self.update(&disk)?;
+        Ok(disk)
+    }
+
+    /// Puts the next release into slot B, with three tries; A stays good.
+    pub fn update(&self, disk: &Disk) -> Result<()> {
         let next = Disk::raw_copy(&self.artifacts.file("next/corten.img")?, &self.path("next.img"))?;
         disk.fill_partition("ROOT-B", &next, "ROOT-A")?;
         disk.set_partition_uuid(disk.number_of("ROOT-B")?, &next.partition("ROOT-A")?.uuid)?;
@@ -65,8 +76,7 @@ impl Stage {
             "grub/grubenv",
             &grubenv("a_prio=1\na_tries=0\na_ok=1\nb_prio=2\nb_tries=3\nb_ok=0\nlast_good=a\n"),
         )?;
-        fs::remove_file(next.path()).map_err(|error| Error::Usage(error.to_string()))?;
-        Ok(disk)
+        fs::remove_file(next.path()).map_err(|error| Error::Usage(error.to_string()))
     }
 
     /// Switches a machine on.

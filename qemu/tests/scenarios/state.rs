@@ -90,7 +90,7 @@ fn the_journal_is_one_that_debians_journalctl_trusts() -> Result<()> {
 #[test]
 fn a_broken_state_partition_still_lets_the_operator_in() -> Result<()> {
     play("broken-state", |stage| {
-        let disk = qemu::Disk::raw_copy(&stage.artifacts.disk()?, &stage.path("disk.img"))?;
+        let disk = stage.raw_disk()?;
         let state = disk.partition("STATE")?;
         disk.write_at(state.start, &vec![0xa5; 1 << 20])?;
         let mut machine = stage.switch_on(&Config::disk(disk))?;

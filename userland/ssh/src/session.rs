@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -119,7 +119,7 @@ impl Session {
             self.pipes.take().ok_or_else(|| io::Error::other("the session runs already"))?;
         let terminal = self.terminal.take();
         let target = target(&request, login, terminal.is_some());
-        let mut command = Command::new("/proc/self/exe");
+        let mut command = Command::new(OWN_FILE);
         command.arg0("sshd").args(target.to_args()).env_clear();
         command.envs(environment(login, ends, terminal.as_ref())).envs(self.variables.drain(..));
         if let (Some(_), Some(original)) = (&login.rights.command, original(&request)) {
@@ -152,7 +152,7 @@ fn target(request: &Request, login: &Login, terminal: bool) -> Become {
     let shell = login.user.shell.clone();
     let name = shell.file_name().unwrap_or_default().to_os_string();
     let run = |command: OsString| (shell.clone(), vec![name.clone(), "-c".into(), command]);
-    let sftp = || (own_file(), vec!["sftp-server".into()]);
+    let sftp = || (PathBuf::from(OWN_FILE), vec!["sftp-server".into()]);
     let (program, args) = match (&login.rights.command, request) {
         (Some(command), _) if command == "internal-sftp" => sftp(),
         (Some(command), _) => run(command.into()),
@@ -181,10 +181,8 @@ fn registered(master: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(master)
 }
 
-/// This binary, by a name that the user can run too.
-fn own_file() -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| Path::new("/usr/bin/corten").to_owned())
-}
+/// This binary, whatever the user may do with the folder it lies in, and were it replaced meanwhile.
+const OWN_FILE: &str = "/proc/self/exe";
 
 /// What the client asked for when a key runs another command.
 fn original(request: &Request) -> Option<OsString> {
