@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::error::At;
 use crate::{Error, Result};
@@ -15,6 +16,8 @@ pub struct Console {
     socket: PathBuf,
     /// How much of the log earlier waits have used up.
     seen: u64,
+    /// Open from the first line on: what the guest has not read yet is lost when the keyboard is unplugged.
+    keyboard: Option<UnixStream>,
 }
 
 impl Console {
@@ -22,7 +25,7 @@ impl Console {
         let log = directory.join("console.log");
         // A kept machine's log goes on: what earlier boots printed is not waited for.
         let seen = fs::metadata(&log).map_or(0, |file| file.len());
-        Console { log, socket: directory.join("console.sock"), seen }
+        Console { log, socket: directory.join("console.sock"), seen, keyboard: None }
     }
 
     /// The file that holds all the guest printed, over every boot.
@@ -65,12 +68,12 @@ impl Console {
     }
 
     /// Types a line on the console.
-    ///
-    /// # Errors
-    /// When QEMU does not listen on the console's socket.
-    pub fn type_line(&self, line: &str) -> Result<()> {
-        let mut socket = UnixStream::connect(&self.socket).at("connect to", &self.socket)?;
-        socket.write_all(format!("{line}\n").as_bytes()).at("write to", &self.socket)
+    pub(crate) fn type_line(&mut self, line: &str) -> Result<()> {
+        let keyboard = match &mut self.keyboard {
+            Some(keyboard) => keyboard,
+            None => self.keyboard.insert(plug_in(&self.socket)?),
+        };
+        keyboard.write_all(format!("{line}\n").as_bytes()).at("write to", &self.socket)
     }
 
     /// The last lines, for an error message.
@@ -82,4 +85,13 @@ impl Console {
     pub(crate) fn timeout(&self, what: impl Into<String>, within: std::time::Duration) -> Error {
         Error::Timeout { what: what.into(), within, log: self.log.clone(), tail: self.tail() }
     }
+}
+
+/// A connection to the serial line.
+fn plug_in(socket: &Path) -> Result<UnixStream> {
+    let keyboard = UnixStream::connect(socket).at("connect to", socket)?;
+    let mut screen = keyboard.try_clone().at("open", socket)?;
+    // What is printed is in the log; unread here, it would hold the guest up.
+    thread::spawn(move || std::io::copy(&mut screen, &mut std::io::sink()));
+    Ok(keyboard)
 }

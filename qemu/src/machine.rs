@@ -81,6 +81,14 @@ impl Machine {
         &self.console
     }
 
+    /// Types a line on the serial line.
+    ///
+    /// # Errors
+    /// When QEMU does not listen on the console's socket.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        self.console.type_line(line)
+    }
+
     /// The operator's door.
     pub fn door(&self) -> &Ssh {
         &self.ssh

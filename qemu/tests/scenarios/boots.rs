@@ -76,11 +76,11 @@ fn the_serial_line_gives_a_root_shell_only_when_the_command_line_asks() -> Resul
     play("console", |stage| {
         let live = Config::live(stage.artifacts.kernel()?, stage.artifacts.initrd()?);
         let mut machine = stage.boot(&live.clone().kernel_argument("corten.console"))?;
-        machine.console().type_line("echo I am $(whoami)")?;
+        machine.type_line("echo I am $(whoami)")?;
         machine.wait_for_text("I am root", BOOT)?;
 
-        let machine = stage.boot(&live)?;
-        machine.console().type_line("echo I am $(whoami)")?;
+        let mut machine = stage.boot(&live)?;
+        machine.type_line("echo I am $(whoami)")?;
         machine.run("sleep 3")?;
         assert!(!machine.console().text().contains("I am root"), "a root shell nobody asked for");
         Ok(())
