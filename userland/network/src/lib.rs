@@ -14,7 +14,6 @@ pub mod glob;
 pub mod link;
 pub mod netlink;
 pub mod network_file;
-pub mod notify;
 pub mod report;
 pub mod resolv;
 pub mod serve;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
 use crate::access::Doors;
 use crate::startups::Startups;
-use crate::{child, host_key, listen, notify};
+use crate::{child, host_key, listen};
 
 /// The SSH server: logins by public key only.
 ///
@@ -87,7 +88,9 @@ fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
         for listener in &listeners {
             eprintln!("sshd: Server listening on {}", listener.local_addr()?);
         }
-        notify::ready();
+        if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("Listening")]) {
+            eprintln!("sshd: the service manager was not told: {error}");
+        }
         listen::serve(listeners, key, rules).await;
         Ok(())
     })

@@ -26,7 +26,6 @@ mod flow;
 mod forward;
 mod host_key;
 mod listen;
-mod notify;
 mod pty;
 mod session;
 mod sftp;

@@ -16,7 +16,6 @@
 
 mod child;
 mod client;
-mod notify;
 mod options;
 mod policy;
 mod request;

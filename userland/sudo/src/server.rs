@@ -19,10 +19,11 @@ use accounts::{Accounts, Identity, User};
 use clap::Parser;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use sd_notify::NotifyState;
 
 use crate::child::{self, Become};
 use crate::request::{Answer, Kind, MOST, Request};
-use crate::{notify, policy, terminal, wire};
+use crate::{policy, terminal, wire};
 
 /// The path of commands that are run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin";
@@ -76,7 +77,9 @@ fn serve(options: &Options) -> io::Result<std::convert::Infallible> {
     let listener = UnixListener::bind(&options.socket)?;
     // Everyone may ask; the kernel says who it is.
     std::fs::set_permissions(&options.socket, std::fs::Permissions::from_mode(0o666))?;
-    notify::ready();
+    if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("Listening")]) {
+        eprintln!("sudod: the service manager was not told: {error}");
+    }
     let running = Arc::new(AtomicUsize::new(0));
     loop {
         let (socket, _) = match listener.accept() {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sd_notify::NotifyState;
 
-use crate::notify::notify;
 use crate::serve::{Error, Service};
 
 /// Manages the machine's links as .network files say.
@@ -38,7 +38,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
     let mut service = Service::start(&arguments.root)?;
-    if let Err(e) = notify("READY=1\nSTATUS=Processing requests...") {
+    if let Err(e) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("Processing requests...")]) {
         eprintln!("<4>cannot tell the service manager that we are ready: {e}");
     }
     loop {
