@@ -84,7 +84,7 @@ impl Ssh {
         })
     }
 
-    /// Copies a file into the guest.
+    /// Copies a file or a folder into the guest.
     ///
     /// # Errors
     /// When scp fails.
@@ -102,7 +102,7 @@ impl Ssh {
 
     fn scp(&self, from: &str, to: &str) -> Result<()> {
         let mut arguments = self.options("-P");
-        arguments.extend(["-q".into(), from.to_owned(), to.to_owned()]);
+        arguments.extend(["-q".into(), "-r".into(), from.to_owned(), to.to_owned()]);
         command::run("scp", arguments).map(drop)
     }
 }

@@ -13,3 +13,4 @@ mod containers;
 mod power;
 mod slots;
 mod state;
+mod stock_clients;
