@@ -11,6 +11,15 @@ use crate::tool::Tool;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
+/// A static binary, and a small one: nothing unwinds where a panic aborts, relative relocations take a bit each
+/// instead of 24 bytes, and functions of the same code are one.
+const FLAGS: [&str; 4] = [
+    "-Ctarget-feature=+crt-static",
+    "-Cforce-unwind-tables=no",
+    "-Clink-arg=-Wl,-z,pack-relative-relocs",
+    "-Clink-arg=-Wl,--icf=all",
+];
+
 /// Compiles `corten` and returns the path of the binary.
 ///
 /// # Errors
@@ -41,7 +50,7 @@ pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
         .within(checkout)
         .args(["build", "--release", "--locked", "--package", "corten", "--target", TRIPLE])
         .env("CARGO_TARGET_DIR", &target)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
         .env("RUSTC_WRAPPER", checkout.join("image/rustc"))
         .env("CORTEN_RUSTC_FLAGS", rust.join("\n"))
         .env("CFLAGS", format!("-O2 {}", c.join(" ")))
