@@ -41,7 +41,7 @@ pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, Str
         (None, None) => None,
     };
     match found {
-        Some(Entry::File(path)) => sources.fragment = Some(read(&path)?),
+        Some(Entry::File(path)) => sources.fragment = Some(read_below(all, &path)?),
         Some(Entry::Alias(other)) => {
             sources.alias_of = Some(other);
             return Ok(sources);
@@ -126,6 +126,13 @@ pub(super) fn read(path: &Path) -> Result<Text, String> {
     Ok(Text { path: path.display().to_string(), text: String::from_utf8_lossy(&bytes).into_owned() })
 }
 
+/// Reads a file; its path is told as those who live below the root see it.
+fn read_below(all: &Directories, path: &Path) -> Result<Text, String> {
+    let mut text = read(path)?;
+    text.path = all.seen(path).display().to_string();
+    Ok(text)
+}
+
 /// By file name; of equal names the more particular folder's and then the higher one's. A mask hides.
 fn drop_ins(all: &Directories, name: &UnitName) -> Result<Vec<Text>, String> {
     let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
@@ -139,7 +146,7 @@ fn drop_ins(all: &Directories, name: &UnitName) -> Result<Vec<Text>, String> {
         }
     }
     files.retain(|_, path| !follow(path).is_ok_and(|end| is_null(&end)) && path.is_file());
-    files.values().map(|path| read(path)).collect()
+    files.values().map(|path| read_below(all, path)).collect()
 }
 
 /// The names in `NAME.wants/` or `.requires/`, the template's too.

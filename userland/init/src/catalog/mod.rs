@@ -21,7 +21,22 @@ pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
 const CONFIG: &str = "etc/systemd/system";
 const RUNTIME: &str = "run/systemd/system";
-const IMAGE: [&str; 2] = ["usr/local/lib/systemd/system", "usr/lib/systemd/system"];
+/// Every folder, in order of precedence; `/lib` counts only where it is not `/usr/lib` itself.
+const FOLDERS: [&str; 13] = [
+    "etc/systemd/system.control",
+    "run/systemd/system.control",
+    "run/systemd/transient",
+    "run/systemd/generator.early",
+    CONFIG,
+    "etc/systemd/system.attached",
+    RUNTIME,
+    "run/systemd/system.attached",
+    "run/systemd/generator",
+    "usr/local/lib/systemd/system",
+    "lib/systemd/system",
+    "usr/lib/systemd/system",
+    "run/systemd/generator.late",
+];
 
 /// The load path below a root.
 #[derive(Debug)]
@@ -43,7 +58,9 @@ impl Directories {
     /// The load path of the system below another root.
     #[must_use]
     pub fn below(root: &Path) -> Directories {
-        let folders = [CONFIG, RUNTIME].into_iter().chain(IMAGE).map(|folder| root.join(folder)).collect();
+        let merged = root.join("lib").is_symlink();
+        let folders = FOLDERS.into_iter().filter(|folder| !(merged && folder.starts_with("lib/")));
+        let folders = folders.map(|folder| root.join(folder)).collect();
         Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
     }
 
@@ -62,6 +79,11 @@ impl Directories {
     #[must_use]
     pub fn resolve(&self, name: &UnitName) -> UnitName {
         self.find(name).ok().and_then(|found| found.alias_of).unwrap_or_else(|| name.clone())
+    }
+
+    /// A path as it is for those to whom the root is `/`.
+    fn seen(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
     }
 
     fn config(&self, runtime: bool) -> PathBuf {
