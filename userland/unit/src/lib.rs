@@ -27,6 +27,7 @@ mod status;
 pub mod text;
 pub mod timespan;
 mod transaction;
+pub mod unenforced;
 mod unit;
 
 pub use action::{

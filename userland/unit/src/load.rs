@@ -21,7 +21,7 @@ use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, Mount
 use crate::specifier::Context;
 use crate::{
     Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName,
-    UnitType, text,
+    UnitType, text, unenforced,
 };
 
 /// A unit on its way: the parts while lines are read into them.
@@ -34,6 +34,8 @@ struct Draft<'a> {
     mount: MountSettings,
     /// Keys that were set, where "unset" differs from every value.
     set: BTreeSet<&'static str>,
+    /// Directives that were used but are not carried out.
+    idle: Vec<&'static str>,
     /// A line without which the unit would not be what was meant: it is not to be used.
     fatal: Option<String>,
 }
@@ -69,6 +71,7 @@ pub fn load(
         service: ServiceSettings::default(),
         mount: MountSettings { directory_mode: 0o755, timeout: 90_000_000, ..MountSettings::default() },
         set: BTreeSet::new(),
+        idle: Vec::new(),
         fatal: None,
     };
     draft.unit.aliases = sources.aliases.clone();
@@ -187,7 +190,10 @@ impl Draft<'_> {
                 continue;
             }
             let message = match self.directive(section, key, &assignment.value) {
-                Some(Ok(Taken::Yes)) => continue,
+                Some(Ok(Taken::Yes)) => {
+                    self.note_idle(section, key, &assignment.value);
+                    continue;
+                }
                 Some(Ok(Taken::Unknown)) => format!("Unknown key '{key}' in section [{section}], ignoring."),
                 Some(Err(why)) => format!("Cannot use {key}=, ignoring: {why}"),
                 None if unknown_sections.insert(section) => format!("Unknown section '{section}'. Ignoring."),
@@ -208,6 +214,14 @@ impl Draft<'_> {
                 self.unit.warnings.push(format!("{}:{error}", source.path));
                 Err((LoadState::Error, error.errno().into()))
             }
+        }
+    }
+
+    /// Remembers a directive that is read but not carried out.
+    fn note_idle(&mut self, section: &str, key: &str, value: &str) {
+        let entry = unenforced::entry(section, key).filter(|_| !value.is_empty());
+        if let Some(entry) = entry.filter(|entry| !self.idle.contains(&entry.directive)) {
+            self.idle.push(entry.directive);
         }
     }
 
@@ -248,6 +262,11 @@ impl Draft<'_> {
     }
 
     fn finish(mut self) -> Unit {
+        if !self.idle.is_empty() {
+            let names: Vec<String> = self.idle.iter().map(|name| format!("{name}=")).collect();
+            let message = format!("{}: without effect here: {}.", self.unit.name, names.join(", "));
+            self.unit.warnings.push(message);
+        }
         self.unit.exec = Arc::new(self.exec);
         self.unit.cgroup = Arc::new(self.cgroup);
         if self.unit.description.is_empty() {
