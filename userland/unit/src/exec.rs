@@ -41,6 +41,13 @@ pub enum ExecError {
 
 /// Takes one word off the front: quotes removed, C escapes replaced. `None` at the end.
 pub fn next_word(text: &str) -> Result<Option<(String, &str)>, ExecError> {
+    word(text, &unescape)
+}
+
+/// How a backslash and what follows it are read: adds to the word, returns how many characters it took.
+type Escape = dyn Fn(&str, &mut Vec<u8>) -> usize;
+
+fn word<'a>(text: &'a str, escape: &Escape) -> Result<Option<(String, &'a str)>, ExecError> {
     let text = text.trim_start();
     if text.is_empty() {
         return Ok(None);
@@ -52,7 +59,7 @@ pub fn next_word(text: &str) -> Result<Option<(String, &str)>, ExecError> {
         match character {
             '\\' => {
                 let rest = text.get(index + 1..).unwrap_or_default();
-                let used = unescape(rest, &mut word);
+                let used = escape(rest, &mut word);
                 for _ in 0..used {
                     characters.next();
                 }
@@ -121,6 +128,21 @@ pub fn words(text: &str) -> Result<Vec<String>, ExecError> {
     let mut rest = text;
     while let Some((word, after)) = next_word(rest)? {
         found.push(word);
+        rest = after;
+    }
+    Ok(found)
+}
+
+/// All words of a text in which a backslash only keeps the next character from being a blank or a quote.
+pub fn plain_words(text: &str) -> Result<Vec<String>, ExecError> {
+    let keep = |rest: &str, out: &mut Vec<u8>| {
+        out.extend(rest.chars().next().unwrap_or('\\').to_string().bytes());
+        usize::from(!rest.is_empty())
+    };
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((next, after)) = word(rest, &keep)? {
+        found.push(next);
         rest = after;
     }
     Ok(found)
@@ -262,6 +284,7 @@ mod tests {
             assert_eq!(words(text).unwrap(), *expected, "{text}");
         }
         assert_eq!(words("a 'b"), Err(ExecError::Unbalanced));
+        assert_eq!(plain_words(r"/a\ b '\n' c\"), Ok(vec!["/a b".into(), "n".into(), "c\\".into()]));
     }
 
     #[test]

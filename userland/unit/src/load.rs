@@ -37,7 +37,7 @@ struct Draft<'a> {
     /// Directives that were used but are not carried out.
     idle: Vec<&'static str>,
     /// A line without which the unit would not be what was meant: it is not to be used.
-    fatal: Option<String>,
+    fatal: Option<(LoadState, String)>,
 }
 
 /// What a directive's function says.
@@ -175,6 +175,12 @@ impl Draft<'_> {
             .inspect_err(|why| self.unit.warnings.push(why.clone()))
             .map_err(|why| (LoadState::BadSetting, why))?;
         self.attach();
+        let failures = self.unit.names(Dependency::OnFailure).count();
+        if failures > 1 && self.unit.on_failure_mode == JobMode::Isolate {
+            let why =
+                "More than one OnFailure= dependencies specified but OnFailureJobMode=isolate set. Refusing.";
+            return Err((LoadState::BadSetting, format!("{}: {why}", self.unit.name)));
+        }
         Ok(())
     }
 
@@ -205,7 +211,7 @@ impl Draft<'_> {
                 self.unit.warnings.push(message);
             }
             if let Some(why) = self.fatal.take() {
-                return Err((LoadState::BadSetting, why));
+                return Err(why);
             }
         }
         match found.broken {

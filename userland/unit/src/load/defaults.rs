@@ -23,7 +23,6 @@ impl Draft<'_> {
                     self.unit.description = if root { "Root Slice" } else { "System Slice" }.into();
                 }
             }
-            UnitType::Device => self.unit.default_dependencies = false,
             _ => {}
         }
         if self.unit.unit_type() != UnitType::Slice {
@@ -136,6 +135,9 @@ impl Draft<'_> {
                 self.implied(After, "sysinit.target");
             }
             UnitType::Mount => return self.mount_dependencies(),
+            // a target is not stopped by the one that stops everything else
+            UnitType::Target if self.unit.name.as_str() == "shutdown.target" => return,
+            UnitType::Device => return,
             _ => {}
         }
         self.implied(Conflicts, "shutdown.target");

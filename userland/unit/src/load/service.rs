@@ -3,7 +3,7 @@
 use super::value::{boolean, exit_set, number, path, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::settings::{ExitType, NotifyAccess, OomPolicy, Restart, ServiceType, TimeoutMode};
-use crate::{Dependency, INFINITY, Role, UnitName, UnitType, exec};
+use crate::{Dependency, INFINITY, LoadState, Role, UnitName, UnitType, exec};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     if let Some(role) = role(key) {
@@ -71,7 +71,10 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "PIDFile" => {
             let given = context.resolve(value)?;
             let given = if given.starts_with('/') { given } else { format!("/run/{given}") };
-            let file = path(&given)?;
+            // the real one gives the whole unit up here
+            let file = path(&given).inspect_err(|_| {
+                draft.fatal = Some((LoadState::Error, "Invalid argument".into()));
+            })?;
             // of old
             let file = file.strip_prefix("/var/run/").map_or(file.clone(), |rest| format!("/run/{rest}"));
             service.pid_file = Some(file);
@@ -158,7 +161,7 @@ fn commands(draft: &mut Draft<'_>, role: Role, value: &str) -> Outcome {
     match broken {
         None => Ok(Taken::Yes),
         Some((why, fatal)) => {
-            draft.fatal = fatal.then(|| why.to_string());
+            draft.fatal = fatal.then(|| (LoadState::BadSetting, why.to_string()));
             Err(why.to_string())
         }
     }
@@ -168,7 +171,8 @@ fn commands(draft: &mut Draft<'_>, role: Role, value: &str) -> Outcome {
 fn sockets(draft: &mut Draft<'_>, value: &str) -> Outcome {
     let mut bad = Vec::new();
     for word in value.split_whitespace() {
-        match UnitName::parse(&draft.context.resolve_name(word)?) {
+        let name = UnitName::parse(&draft.context.resolve_name(word)?);
+        match name.and_then(|name| name.filled_in_for(draft.context.unit)) {
             Ok(name) if name.unit_type() == UnitType::Socket => {
                 for kind in [Dependency::Wants, Dependency::After, Dependency::TriggeredBy] {
                     draft.add(kind, name.clone());

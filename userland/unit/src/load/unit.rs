@@ -3,7 +3,10 @@
 use super::value::{boolean, number, path, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::condition::{Check, KINDS};
-use crate::{Dependency, EmergencyAction, JobMode, UnitName, exec::words};
+use crate::{
+    Dependency, EmergencyAction, JobMode, UnitName,
+    exec::{plain_words, words},
+};
 
 pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let context = draft.context;
@@ -34,7 +37,7 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "SourcePath" => unit.source_path = Some(path(&context.resolve(value)?)?),
         "RequiresMountsFor" => {
             let mut bad = Vec::new();
-            for word in words(value).map_err(|error| error.to_string())? {
+            for word in plain_words(value).map_err(|error| error.to_string())? {
                 let resolved = context.resolve(&word).map_err(|error| error.to_string());
                 match resolved.and_then(|word| path(&word)) {
                     Ok(path) => _ = unit.mounts_for.insert(path),
