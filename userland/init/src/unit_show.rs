@@ -71,6 +71,8 @@ fn show(options: &Options, out: &mut dyn Write) -> io::Result<ExitCode> {
             writeln!(out)?;
         }
         let mut wanted = tree.properties(name).0;
+        // what PID 1 would write into the journal
+        tree.warnings(name).iter().for_each(|warning| eprintln!("{warning}"));
         wanted.retain(|(name, _)| options.property.is_empty() || options.property.iter().any(|p| p == name));
         for (name, value) in wanted {
             for line in text::lines(name, &value) {

@@ -26,6 +26,7 @@ pub(super) enum Entry {
 }
 
 pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, String> {
+    all.index.refresh(all.folders());
     let mut sources = Sources::default();
     let own = entry(all, name)?;
     let found = match (own, name.template()) {
@@ -63,7 +64,7 @@ pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, Str
 
 /// What the first folder that has the name has under it.
 pub(super) fn entry(all: &Directories, name: &UnitName) -> Result<Option<Entry>, String> {
-    for folder in all.folders() {
+    for folder in all.index.with(name.as_str()) {
         let path = folder.join(name.as_str());
         match entry_at(all, &path, name) {
             Ok(Some(found)) => return Ok(Some(found)),
@@ -158,23 +159,26 @@ fn read_below(all: &Directories, path: &Path) -> Result<Text, String> {
 /// The folders of a suffix (`d`, `wants`…) that are about one of these names, in order of precedence: a higher folder
 /// of the load path comes first, in it the more particular name, and last of all the type's own.
 fn folders_for(all: &Directories, names: &[&UnitName], suffix: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut add = |root: &Path, stem: &str| {
-        let folder = root.join(format!("{stem}.{suffix}"));
-        if folder.is_dir() {
-            found.push(all.real(&folder));
+    let mut found: Vec<(usize, usize, PathBuf)> = Vec::new();
+    let mut add = |place: usize, stem: &str| {
+        let file = format!("{stem}.{suffix}");
+        for folder in all.index.with(&file) {
+            let rank = all.folders().iter().position(|known| *known == folder).unwrap_or_default();
+            let folder = folder.join(&file);
+            if folder.is_dir() {
+                found.push((place, rank, all.real(&folder)));
+            }
         }
     };
-    for name in names {
-        let stems = name.drop_in_stems();
-        for root in all.folders() {
-            stems.iter().for_each(|stem| add(root, stem));
-        }
+    for (place, name) in names.iter().enumerate() {
+        name.drop_in_stems().iter().for_each(|stem| add(place, stem));
     }
     if let Some(name) = names.first() {
-        all.folders().iter().for_each(|root| add(root, name.unit_type().as_str()));
+        add(names.len(), name.unit_type().as_str());
     }
-    found
+    // stable: what is more particular stays before what is less
+    found.sort_by_key(|(place, rank, _)| (*place, *rank));
+    found.into_iter().map(|(_, _, folder)| folder).collect()
 }
 
 /// By file name; of equal names the first folder's. A mask hides.
@@ -209,25 +213,20 @@ fn linked(all: &Directories, names: &[&UnitName], kind: &str) -> Vec<UnitName> {
 
 /// The names whose links lead here.
 fn aliases(all: &Directories, name: &UnitName) -> Vec<UnitName> {
-    let mut cache = all.aliases.borrow_mut();
-    let map = cache.get_or_insert_with(|| {
+    all.index.aliases(name, || {
         let mut map: HashMap<String, Vec<UnitName>> = HashMap::new();
-        for folder in all.folders() {
-            for (file, path) in entries(folder) {
-                let Some(alias) = file.to_str().and_then(|file| UnitName::parse(file).ok()) else { continue };
-                if path.is_symlink()
-                    && let Ok(Some(Entry::Alias(target))) = entry(all, &alias)
-                {
-                    let names = map.entry(target.to_string()).or_default();
-                    if !names.contains(&alias) {
-                        names.push(alias);
-                    }
+        for (alias, path) in all.index.units() {
+            if path.is_symlink()
+                && let Ok(Some(Entry::Alias(target))) = entry(all, &alias)
+            {
+                let names = map.entry(target.to_string()).or_default();
+                if !names.contains(&alias) {
+                    names.push(alias);
                 }
             }
         }
         map
-    });
-    map.get(name.as_str()).cloned().unwrap_or_default()
+    })
 }
 
 /// The entries of a folder, sorted; none if it is not there.

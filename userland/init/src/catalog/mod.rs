@@ -5,18 +5,19 @@
 
 mod change;
 mod find;
+mod index;
 mod install;
 mod preset;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use unit::{Catalog, Sources, UnitFileState, UnitName};
+
+use index::Index;
 
 pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
@@ -45,8 +46,7 @@ pub struct Directories {
     root: PathBuf,
     /// In order of precedence.
     folders: Vec<PathBuf>,
-    /// Who is linked to whom by alias; read once, then until [`Directories::forget`].
-    aliases: RefCell<Option<HashMap<String, Vec<UnitName>>>>,
+    index: Index,
 }
 
 impl Directories {
@@ -60,7 +60,7 @@ impl Directories {
     #[must_use]
     pub fn below(root: &Path) -> Directories {
         let folders = FOLDERS.iter().map(|folder| root.join(folder)).collect();
-        Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
+        Directories { root: root.to_owned(), folders, index: Index::default() }
     }
 
     /// The folders, those of higher precedence first.
@@ -71,7 +71,7 @@ impl Directories {
 
     /// Forgets what was read of the folders: after they changed.
     pub fn forget(&self) {
-        self.aliases.replace(None);
+        self.index.forget();
     }
 
     /// Whether the preset files would enable what this file holds: `Some` for every file.

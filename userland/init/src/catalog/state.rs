@@ -12,16 +12,14 @@ use super::{Directories, RUNTIME};
 
 /// Every unit file with its state, by name.
 pub(super) fn all(all: &Directories) -> Vec<(UnitName, UnitFileState)> {
+    all.index.refresh(all.folders());
     let mut found = BTreeMap::new();
     let links = Links::read(all);
-    for folder in all.folders() {
-        for (file, _) in entries(folder) {
-            if let Some(name) = file.to_str().and_then(|file| UnitName::parse(file).ok())
-                && !found.contains_key(&name)
-                && let Some(state) = state_with(all, &links, &name)
-            {
-                found.insert(name, state);
-            }
+    for (name, _) in all.index.units() {
+        if !found.contains_key(&name)
+            && let Some(state) = state_with(all, &links, &name)
+        {
+            found.insert(name, state);
         }
     }
     found.into_iter().collect()
@@ -31,6 +29,7 @@ impl Directories {
     /// The state of one unit file; `None`: there is none of this name (and none of its template's).
     #[must_use]
     pub fn state(&self, name: &UnitName) -> Option<UnitFileState> {
+        self.index.refresh(self.folders());
         state_with(self, &Links::read(self), name)
     }
 }
@@ -72,9 +71,9 @@ fn links_in(folder: &Path) -> Vec<(String, String)> {
 fn state_with(all: &Directories, links: &Links, name: &UnitName) -> Option<UnitFileState> {
     let names: Vec<UnitName> = std::iter::once(name.clone()).chain(name.template()).collect();
     for asked in &names {
-        for folder in all.folders() {
+        for folder in all.index.with(asked.as_str()) {
             let path = folder.join(asked.as_str());
-            let runtime = *folder == all.root.join(RUNTIME);
+            let runtime = folder == all.root.join(RUNTIME);
             match entry_at(all, &path, asked) {
                 Err(_) => return Some(UnitFileState::Bad),
                 Ok(None) => {}
