@@ -105,6 +105,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "umount", main: tools::mount::umount },
     Applet { name: "uname", main: tools::uutils::uname },
     Applet { name: "uniq", main: tools::uutils::uniq },
+    Applet { name: "unit-show", main: init::unit_show },
     Applet { name: "update-engine-mark-good", main: update_engine::mark_good },
     Applet { name: "update-engine-watch-boot", main: update_engine::watch_boot },
     Applet { name: "update_engine_client", main: update_engine::update_engine_client },

@@ -1,8 +1,21 @@
 //! What does not change while the system runs: names and identifiers for specifiers and conditions.
 
 use std::fs;
+use std::path::Path;
 
 use unit::Host;
+
+/// The identifiers of a system that does not run: what its own files say of it, on this machine's kernel.
+#[must_use]
+pub fn below(root: &Path) -> Host {
+    let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
+    Host {
+        machine_id: text("etc/machine-id").trim().to_owned(),
+        hostname: text("etc/hostname").trim().to_owned(),
+        os_release: os_release(&text("etc/os-release")),
+        ..read()
+    }
+}
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

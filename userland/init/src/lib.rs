@@ -25,6 +25,7 @@ pub mod power_button;
 pub mod prepare;
 pub mod probe;
 pub mod shutdown;
+pub mod unit_show;
 pub mod users;
 
 use std::ffi::OsString;
@@ -32,6 +33,8 @@ use std::fs::OpenOptions;
 use std::process::ExitCode;
 
 use unit::{JobMode, Level, RequestError, UnitName, Verb};
+
+pub use unit_show::unit_show;
 
 use event_loop::EventLoop;
 use manager::Manager;

@@ -190,6 +190,9 @@ impl Work<'_> {
     /// The unit's file, its [Install] section, and its own name.
     fn install(&self, name: &UnitName) -> Result<(PathBuf, Install, UnitName), ChangeError> {
         let mut name = name.clone();
+        // what was just linked counts
+        self.all.forget();
+        self.all.index.refresh(self.all.folders());
         // Two steps: an alias, and what it leads to.
         for _ in 0..2 {
             let found = match entry(self.all, &name).map_err(ChangeError::Unreadable)? {
@@ -198,7 +201,7 @@ impl Work<'_> {
             };
             match found.map_err(ChangeError::Unreadable)?.flatten() {
                 None => return Err(ChangeError::Missing(name.to_string())),
-                Some(Entry::Mask) => return Err(ChangeError::Masked(name.to_string())),
+                Some(Entry::Mask(_)) => return Err(ChangeError::Masked(name.to_string())),
                 Some(Entry::Alias(other)) => name = other,
                 Some(Entry::File(file)) => {
                     let text = read(&file).map_err(ChangeError::Unreadable)?;

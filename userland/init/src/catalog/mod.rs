@@ -5,23 +5,40 @@
 
 mod change;
 mod find;
+mod index;
 mod install;
 mod preset;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 
 use unit::{Catalog, Sources, UnitFileState, UnitName};
+
+use index::Index;
 
 pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
 const CONFIG: &str = "etc/systemd/system";
 const RUNTIME: &str = "run/systemd/system";
-const IMAGE: [&str; 2] = ["usr/local/lib/systemd/system", "usr/lib/systemd/system"];
+/// Every folder, in order of precedence; `/lib` and `/usr/lib` may be one.
+const FOLDERS: [&str; 13] = [
+    "etc/systemd/system.control",
+    "run/systemd/system.control",
+    "run/systemd/transient",
+    "run/systemd/generator.early",
+    CONFIG,
+    "etc/systemd/system.attached",
+    RUNTIME,
+    "run/systemd/system.attached",
+    "run/systemd/generator",
+    "usr/local/lib/systemd/system",
+    "lib/systemd/system",
+    "usr/lib/systemd/system",
+    "run/systemd/generator.late",
+];
 
 /// The load path below a root.
 #[derive(Debug)]
@@ -29,8 +46,7 @@ pub struct Directories {
     root: PathBuf,
     /// In order of precedence.
     folders: Vec<PathBuf>,
-    /// Who is linked to whom by alias; read once, then until [`Directories::forget`].
-    aliases: RefCell<Option<HashMap<String, Vec<UnitName>>>>,
+    index: Index,
 }
 
 impl Directories {
@@ -43,8 +59,8 @@ impl Directories {
     /// The load path of the system below another root.
     #[must_use]
     pub fn below(root: &Path) -> Directories {
-        let folders = [CONFIG, RUNTIME].into_iter().chain(IMAGE).map(|folder| root.join(folder)).collect();
-        Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
+        let folders = FOLDERS.iter().map(|folder| root.join(folder)).collect();
+        Directories { root: root.to_owned(), folders, index: Index::default() }
     }
 
     /// The folders, those of higher precedence first.
@@ -55,13 +71,54 @@ impl Directories {
 
     /// Forgets what was read of the folders: after they changed.
     pub fn forget(&self) {
-        self.aliases.replace(None);
+        self.index.forget();
+    }
+
+    /// Whether the preset files would enable what this file holds: `Some` for every file.
+    #[must_use]
+    pub fn preset(&self, file: &str) -> Option<bool> {
+        let name = UnitName::parse(Path::new(file).file_name()?.to_str()?).ok()?;
+        Some(preset::is_enabled(&self.root, &name))
     }
 
     /// The unit that a name is an alias of, on disk; itself if it is none.
     #[must_use]
     pub fn resolve(&self, name: &UnitName) -> UnitName {
         self.find(name).ok().and_then(|found| found.alias_of).unwrap_or_else(|| name.clone())
+    }
+
+    /// A path as it is for those to whom the root is `/`.
+    fn seen(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
+    }
+
+    /// Where a link leads: one step, an absolute target counted from the root. `None`: not a link.
+    fn target(&self, path: &Path) -> Option<PathBuf> {
+        let target = fs::read_link(path).ok()?;
+        if find::is_null(&target) {
+            return Some(target);
+        }
+        let folder = match target.strip_prefix("/") {
+            Ok(rest) => return Some(self.root.join(rest)),
+            Err(_) => path.parent().unwrap_or(Path::new("/")),
+        };
+        let mut found = folder.to_owned();
+        for part in target.components() {
+            match part {
+                Component::ParentDir => _ = found.pop(),
+                Component::Normal(name) => found.push(name),
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+
+    /// A folder without links on the way to it, unless those lead out of the root.
+    fn real(&self, folder: &Path) -> PathBuf {
+        let root = self.root.canonicalize();
+        let rest = folder.canonicalize().ok().zip(root.ok());
+        let rest = rest.and_then(|(real, root)| real.strip_prefix(root).map(Path::to_owned).ok());
+        rest.map_or_else(|| folder.to_owned(), |rest| self.root.join(rest))
     }
 
     fn config(&self, runtime: bool) -> PathBuf {

@@ -20,7 +20,7 @@ mod state;
 mod status;
 mod system;
 mod table;
-mod time;
+pub(crate) mod time;
 
 use std::ffi::OsString;
 use std::io::Write;

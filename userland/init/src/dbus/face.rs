@@ -94,8 +94,7 @@ impl World for Manager {
         };
         let name = &status.definition.name;
         let mut facts = facts::of_unit(&status);
-        let state = self.catalog().state(name);
-        facts.insert("UnitFileState", state.map_or("", |state| state.as_str()).into());
+        facts::of_unit_file(self.catalog(), &status.definition, &mut facts);
         let resources = self.resources(name);
         let measured = [
             ("MemoryCurrent", resources.memory_current),

@@ -13,7 +13,7 @@
 pub mod auth;
 pub mod connection;
 mod face;
-mod facts;
+pub mod facts;
 pub mod glob;
 pub mod message;
 pub mod methods;

@@ -9,6 +9,7 @@ pub mod manager;
 pub mod mount;
 pub mod resources;
 pub mod service;
+pub mod text;
 pub mod unit;
 
 use std::collections::HashMap;
