@@ -24,6 +24,7 @@ pub mod notify;
 pub mod power_button;
 pub mod prepare;
 pub mod probe;
+pub mod resources;
 pub mod shutdown;
 pub mod unit_show;
 pub mod users;

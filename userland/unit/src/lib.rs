@@ -13,6 +13,7 @@ mod catalog;
 pub mod condition;
 mod engine;
 pub mod environment;
+pub mod errno;
 mod event;
 pub mod exec;
 pub mod graph;

@@ -1,7 +1,7 @@
 //! What a unit has without saying so: defaults, default dependencies, implicit dependencies.
 
 use super::Draft;
-use crate::settings::{DirectoryKind, KillMode, NotifyAccess, Output, ServiceType};
+use crate::settings::{Amount, DirectoryKind, KillMode, NotifyAccess, Output, ServiceType};
 use crate::{Dependency, INFINITY, Role, UnitName, UnitType};
 
 impl Draft<'_> {
@@ -21,6 +21,11 @@ impl Draft<'_> {
             }
             UnitType::Device => self.unit.default_dependencies = false,
             _ => {}
+        }
+        super::exec::implied(self);
+        if self.unit.unit_type() != UnitType::Slice {
+            // what one unit may have of the machine's tasks, so that a fork bomb stays its own trouble
+            self.cgroup.tasks_max.get_or_insert(Amount::Share(1500));
         }
         if self.unit.unit_type() != UnitType::Slice {
             self.processes();
@@ -134,6 +139,13 @@ impl Draft<'_> {
                 .filter_map(|dir| dir.path.clone()),
         );
         paths.extend(self.exec.root_directory.clone());
+        let sandbox = &self.exec.sandbox;
+        let tmp = sandbox.private_tmp;
+        if tmp {
+            paths.push("/var/tmp".into());
+        }
+        let given = |name: &Option<String>| name.iter().cloned().collect::<Vec<_>>();
+        paths.extend(given(&sandbox.network_namespace).into_iter().chain(given(&sandbox.ipc_namespace)));
         for set in &self.exec.directories {
             if set.kind != DirectoryKind::Configuration {
                 paths.extend(set.names.iter().map(|name| format!("{}/{name}", set.kind.parent())));
@@ -142,6 +154,11 @@ impl Draft<'_> {
         for path in paths {
             // the settings hold only absolute paths
             let _ = self.requires_mounts_for(&path);
+        }
+        if tmp {
+            self.implied(Dependency::Wants, "tmp.mount");
+            self.implied(Dependency::After, "tmp.mount");
+            self.implied(Dependency::After, "systemd-tmpfiles-setup.service");
         }
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
