@@ -15,6 +15,8 @@ use rustix::fs::inotify;
 use unit::settings::CgroupSettings;
 use unit::{UnitName, UnitType};
 
+use crate::guard::Guards;
+use crate::log::{self, Level};
 use crate::resources;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -32,6 +34,7 @@ pub struct Tree {
     watched: HashMap<i32, (UnitName, String)>,
     /// Folders below which the controllers are on.
     opened: HashSet<String>,
+    guards: Guards,
 }
 
 /// What a unit uses, as far as the kernel counts it.
@@ -60,7 +63,13 @@ impl Tree {
     /// A tree elsewhere.
     fn at(root: &Path) -> Tree {
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok();
-        Tree { root: root.to_owned(), inotify, watched: HashMap::new(), opened: HashSet::new() }
+        Tree {
+            root: root.to_owned(),
+            inotify,
+            watched: HashMap::new(),
+            opened: HashSet::new(),
+            guards: Guards::default(),
+        }
     }
 
     /// Readable when a watched cgroup changed.
@@ -88,7 +97,12 @@ impl Tree {
             let _ = fs::write(folder.join(file), value);
         }
         self.watch(unit, path);
-        Ok(File::open(&folder)?.into())
+        let opened = File::open(&folder)?;
+        if let Err(error) = self.guards.apply(path, &opened, settings) {
+            let text = format!("{unit}: DeviceAllow= and IPAddressDeny= are not in force: {error}");
+            log::say(Level::Warning, Some(unit), &text);
+        }
+        Ok(opened.into())
     }
 
     /// A cgroup below a unit's, for a control process of a delegated unit.
@@ -172,6 +186,7 @@ impl Tree {
     /// Removes a cgroup and all below it; what still holds processes stays.
     pub fn remove(&mut self, path: &str) {
         self.opened.retain(|opened| !is_in(opened, path));
+        self.guards.forget(path);
         remove_folder(&self.folder(path), 0);
     }
 
@@ -226,7 +241,13 @@ const SIGKILL: i32 = 9;
 /// The processes in a cgroup of this system and below it.
 #[must_use]
 pub fn processes_in(path: &str) -> Vec<u32> {
-    let tree = Tree { root: ROOT.into(), inotify: None, watched: HashMap::new(), opened: HashSet::new() };
+    let tree = Tree {
+        root: ROOT.into(),
+        inotify: None,
+        watched: HashMap::new(),
+        opened: HashSet::new(),
+        guards: Guards::default(),
+    };
     tree.processes(path).into_iter().map(|(_, pid)| pid).collect()
 }
 

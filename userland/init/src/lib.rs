@@ -16,6 +16,7 @@ pub mod dbus;
 pub mod event_loop;
 pub mod exec;
 pub mod face;
+pub mod guard;
 pub mod host;
 pub mod log;
 pub mod manager;

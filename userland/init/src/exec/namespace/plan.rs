@@ -316,9 +316,8 @@ fn sort(entries: &mut Vec<Entry>) {
         What::Tmpfs { .. } | What::Devices | What::Proc { .. } | What::Fresh(_) => 0,
         What::Bind { .. } => 1,
         What::Inaccessible => 2,
-        // What the unit lists by itself comes before what is implied, so writable wins over read-only.
-        What::ReadWrite => 3,
-        What::ReadOnly => 4,
+        What::ReadOnly => 3,
+        What::ReadWrite => 4,
         What::Exec => 5,
         What::NoExec => 6,
     };
