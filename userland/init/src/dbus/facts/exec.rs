@@ -127,10 +127,7 @@ fn scheduling(exec: &ExecSettings, facts: &mut Facts) {
         ("NUMAPolicy", of.numa_policy.unwrap_or(-1).into()),
         ("NUMAMask", bits(&of.numa_nodes)),
         ("IOSchedulingClass", of.io_class.unwrap_or(BEST_EFFORT).into()),
-        (
-            "IOSchedulingPriority",
-            of.io_priority.unwrap_or(if of.io_class == Some(3) { 7 } else { MIDDLE }).into(),
-        ),
+        ("IOSchedulingPriority", of.io_priority.unwrap_or(MIDDLE).into()),
     ]);
     facts.extend(of.coredump_filter.map(|filter| ("CoredumpFilter", filter.into())));
     facts.extend(of.timer_slack_nsec.map(|slack| ("TimerSlackNSec", slack.into())));

@@ -30,10 +30,7 @@ const GROUPS: &[(&str, &str)] = &[
     ("@chown", "chown chown32 fchown fchown32 fchownat lchown lchown32"),
     ("@clock", "adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64 settimeofday"),
     ("@cpu-emulation", "modify_ldt subpage_prot switch_endian vm86 vm86old"),
-    (
-        "@debug",
-        "lookup_dcookie perf_event_open pidfd_getfd ptrace rtas s390_runtime_instr sys_debug_setcontext",
-    ),
+    ("@debug", "lookup_dcookie perf_event_open pidfd_getfd ptrace rtas s390_runtime_instr"),
     (
         "@file-system",
         "access chdir chmod close creat faccessat faccessat2 fallocate fchdir fchmod fchmodat fchmodat2 fcntl \
