@@ -121,7 +121,7 @@ impl Tree {
         self.load(name);
         let Some(status) = self.engine.status(name) else { return Told::default() };
         let mut known = facts::of_unit(&status);
-        facts::of_unit_file(&self.catalog, &status.definition.name, &mut known);
+        facts::of_unit_file(&self.catalog, &status.definition, &mut known);
         property::tell(&[property::of_type(name.as_str()), property::UNIT], known)
     }
 

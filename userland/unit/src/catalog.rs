@@ -36,13 +36,13 @@ pub struct Sources {
     /// The unit's file; of an instance, the template's if it has none of its own.
     pub fragment: Option<Text>,
     /// In order of application (by file name, a higher directory wins), `NAME.d`, `prefix-.service.d`,
-    /// `service.d` and the template's included; see [`UnitName::drop_in_directories`].
+    /// `service.d` and the template's included; see [`UnitName::drop_in_stems`].
     pub drop_ins: Vec<Text>,
     /// Names linked in `NAME.wants/` (an instance: the template's too, templates filled in).
     pub wants: Vec<UnitName>,
     /// Names linked in `NAME.requires/`.
     pub requires: Vec<UnitName>,
-    /// The file is empty or a link to /dev/null.
+    /// The file (`fragment` says where) is empty or a link to /dev/null.
     pub masked: bool,
     /// The file is a link to another unit's: this is only another name of that one.
     pub alias_of: Option<UnitName>,
@@ -75,6 +75,8 @@ pub enum UnitFileState {
     Disabled,
     /// Made by a generator.
     Generated,
+    /// Made at run time by a client.
+    Transient,
     /// Unreadable.
     Bad,
 }
@@ -94,6 +96,7 @@ impl UnitFileState {
             UnitFileState::Indirect => "indirect",
             UnitFileState::Disabled => "disabled",
             UnitFileState::Generated => "generated",
+            UnitFileState::Transient => "transient",
             UnitFileState::Bad => "bad",
         }
     }

@@ -17,17 +17,26 @@ pub struct CommandLine {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
     /// A quote that does not end.
-    #[error("unbalanced quoting")]
+    #[error("Unbalanced quoting")]
     Unbalanced,
     /// Prefixes and nothing after them.
-    #[error("empty path in command line")]
+    #[error("Empty path in command line")]
     EmptyPath,
-    /// `+`, `!`, `!!` exclude each other.
-    #[error("only one of the prefixes +, ! and !! can be used")]
-    Prefixes,
     /// `a/b`
-    #[error("neither a valid executable name nor an absolute path: {0}")]
+    #[error("Neither a valid executable name nor an absolute path: {0}")]
     Relative(String),
+    /// `/bin/`
+    #[error("Executable path specifies a directory: {0}")]
+    Directory(String),
+    /// Quotes, backslashes, control characters.
+    #[error("Executable name contains special characters: {0}")]
+    Special(String),
+    /// `@/bin/x` and no more.
+    #[error("Empty executable name or zeroeth argument")]
+    NoZeroth,
+    /// A specifier that there is none of.
+    #[error("{0}")]
+    Specifier(String),
 }
 
 /// Takes one word off the front: quotes removed, C escapes replaced. `None` at the end.
@@ -117,48 +126,93 @@ pub fn words(text: &str) -> Result<Vec<String>, ExecError> {
     Ok(found)
 }
 
-/// The command lines of one Exec*= value: more than one if a lone `;` separates them. `expand` resolves specifiers.
-pub fn parse(text: &str, expand: &dyn Fn(&str) -> String) -> Result<Vec<CommandLine>, ExecError> {
+/// What ended the reading of a value: why, and whether the line matters (it does not begin with `-`).
+pub type Broken = Option<(ExecError, bool)>;
+
+/// The command lines of one Exec*= value: more than one if a lone `;` separates them. `resolve` replaces specifiers.
+pub fn parse(text: &str, resolve: &dyn Fn(&str) -> Result<String, String>) -> (Vec<CommandLine>, Broken) {
     let mut found = Vec::new();
     let mut rest = text;
-    while let Some((first, after)) = next_word(rest)? {
-        rest = after;
-        if first == ";" {
+    loop {
+        match next_word(rest) {
+            Ok(None) => return (found, None),
+            // what the line would have run is not even known
+            Err(why) => return (found, Some((why, false))),
+            Ok(Some((first, after))) if first == ";" => rest = after,
+            Ok(Some((first, after))) => {
+                let (flags, takes_zeroth, path) = prefixes(&first);
+                match command(path, flags, takes_zeroth, after, resolve) {
+                    Ok((line, after)) => {
+                        found.push(line);
+                        rest = after;
+                    }
+                    Err(why) => return (found, Some((why, !flags.ignore_failure))),
+                }
+            }
+        }
+    }
+}
+
+/// One command line, and what comes after it.
+fn command<'a>(
+    path: &str,
+    flags: CommandFlags,
+    takes_zeroth: bool,
+    mut rest: &'a str,
+    resolve: &dyn Fn(&str) -> Result<String, String>,
+) -> Result<(CommandLine, &'a str), ExecError> {
+    let resolve = |text: &str| resolve(text).map_err(ExecError::Specifier);
+    let path = program(resolve(path)?)?;
+    let mut argv = if takes_zeroth { Vec::new() } else { vec![path.clone()] };
+    loop {
+        let raw = rest.trim_start();
+        if let Some(after) = lone(raw, ";") {
+            rest = after;
+            break;
+        }
+        if let Some(after) = lone(raw, "\\;") {
+            argv.push(";".into());
+            rest = after;
             continue;
         }
-        let (flags, takes_zeroth, path) = prefixes(&first)?;
-        let path = expand(path);
-        if path.is_empty() {
-            return Err(ExecError::EmptyPath);
-        }
-        if path.contains('/') && !path.starts_with('/') || path.ends_with('/') {
-            return Err(ExecError::Relative(path));
-        }
-        let mut argv = if takes_zeroth { Vec::new() } else { vec![path.clone()] };
-        loop {
-            let raw = rest.trim_start();
-            if let Some(after) = lone(raw, ";") {
-                rest = after;
-                break;
-            }
-            if let Some(after) = lone(raw, "\\;") {
-                argv.push(";".into());
-                rest = after;
-                continue;
-            }
-            let Some((word, after)) = next_word(raw)? else {
-                rest = "";
-                break;
-            };
-            argv.push(expand(&word));
-            rest = after;
-        }
-        if argv.is_empty() {
-            argv.push(path.clone());
-        }
-        found.push(CommandLine { path, argv, flags });
+        let Some((word, after)) = next_word(raw)? else {
+            rest = "";
+            break;
+        };
+        argv.push(resolve(&word)?);
+        rest = after;
     }
-    Ok(found)
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(ExecError::NoZeroth);
+    }
+    let path = match path.starts_with('/') {
+        true => format!(
+            "/{}",
+            path.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/")
+        ),
+        false => path,
+    };
+    Ok((CommandLine { path, argv, flags }, rest))
+}
+
+/// A path that can be a program's, or a name to look up.
+fn program(path: String) -> Result<String, ExecError> {
+    const LONGEST_NAME: usize = 255;
+    if path.is_empty() {
+        return Err(ExecError::EmptyPath);
+    }
+    if path.chars().any(|c| c.is_control() || "\"\\'".contains(c)) {
+        return Err(ExecError::Special(path));
+    }
+    if path.ends_with('/') {
+        return Err(ExecError::Directory(path));
+    }
+    let absolute = path.starts_with('/');
+    let parts_fit = path.split('/').all(|part| part.len() <= LONGEST_NAME);
+    if (!absolute && (path.contains('/') || matches!(path.as_str(), "." | ".."))) || !parts_fit {
+        return Err(ExecError::Relative(path));
+    }
+    Ok(path)
 }
 
 fn lone<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
@@ -166,42 +220,23 @@ fn lone<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
     (after.is_empty() || after.starts_with(char::is_whitespace)).then_some(after)
 }
 
-fn prefixes(word: &str) -> Result<(CommandFlags, bool, &str), ExecError> {
+/// Takes the prefixes off: each counts once, and of `+`, `!` and `!!` only the first.
+fn prefixes(word: &str) -> (CommandFlags, bool, &str) {
     let mut flags = CommandFlags::default();
     let mut takes_zeroth = false;
-    let mut rest = word;
+    let mut rest = word.chars();
     loop {
+        let path = rest.as_str();
         let privileged = flags.full_privileges || flags.no_setuid || flags.ambient;
-        rest = match rest.chars().next() {
-            Some('-') if !flags.ignore_failure => {
-                flags.ignore_failure = true;
-                &rest[1..]
-            }
-            Some('@') if !takes_zeroth => {
-                takes_zeroth = true;
-                &rest[1..]
-            }
-            Some(':') if !flags.no_substitution => {
-                flags.no_substitution = true;
-                &rest[1..]
-            }
-            Some('+' | '!') if privileged => return Err(ExecError::Prefixes),
-            Some('+') => {
-                flags.full_privileges = true;
-                &rest[1..]
-            }
-            Some('!') => match rest.strip_prefix("!!") {
-                Some(after) => {
-                    flags.ambient = true;
-                    after
-                }
-                None => {
-                    flags.no_setuid = true;
-                    &rest[1..]
-                }
-            },
-            _ => return Ok((flags, takes_zeroth, rest)),
-        };
+        match rest.next() {
+            Some('-') if !flags.ignore_failure => flags.ignore_failure = true,
+            Some('@') if !takes_zeroth => takes_zeroth = true,
+            Some(':') if !flags.no_substitution => flags.no_substitution = true,
+            Some('+') if !privileged => flags.full_privileges = true,
+            Some('!') if !privileged => flags.no_setuid = true,
+            Some('!') if flags.no_setuid => (flags.no_setuid, flags.ambient) = (false, true),
+            _ => return (flags, takes_zeroth, path),
+        }
     }
 }
 
@@ -210,7 +245,7 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> CommandLine {
-        parse(text, &|text| text.replace("%i", "inst")).unwrap().remove(0)
+        parse(text, &|text| Ok(text.replace("%i", "inst"))).0.remove(0)
     }
 
     #[test]
@@ -236,14 +271,21 @@ mod tests {
         assert!(line.flags.ignore_failure && line.flags.full_privileges && line.flags.no_substitution);
         assert!(one("!!/bin/x").flags.ambient);
         assert!(one("!/bin/x").flags.no_setuid);
-        for bad in ["+!/bin/x", "!+x", "+!!x", "-", "a/b", "/bin/"] {
-            assert!(parse(bad, &|text| text.to_string()).is_err(), "{bad}");
+        for (bad, fatal) in
+            [("+!/bin/x", true), ("-", false), ("a/b", true), ("-/bin/", false), ("x 'y", true)]
+        {
+            let broken = parse(bad, &|text| Ok(text.to_string())).1;
+            assert_eq!(broken.map(|(_, fatal)| fatal), Some(fatal), "{bad}");
         }
+        assert_eq!(
+            parse("'x", &|text| Ok(text.to_string())),
+            (Vec::new(), Some((ExecError::Unbalanced, false)))
+        );
     }
 
     #[test]
     fn a_lone_semicolon_separates() {
-        let lines = parse(r"/bin/a x ; /bin/b y\; \; z ;", &|text| text.to_string()).unwrap();
+        let lines = parse(r"/bin/a x ; /bin/b y\; \; z ;", &|text| Ok(text.to_string())).0;
         assert_eq!(
             lines.iter().map(|line| line.argv.join("|")).collect::<Vec<_>>(),
             ["/bin/a|x", r"/bin/b|y\;|;|z"]
@@ -253,7 +295,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics(text in "[-+!@:;'\"\\\\ a-c0-9x$%{}é]{0,40}") {
-            let _ = parse(&text, &|text| text.to_string());
+            let _ = parse(&text, &|text| Ok(text.to_string()));
         }
     }
 }

@@ -28,6 +28,7 @@ mod status;
 pub mod text;
 pub mod timespan;
 mod transaction;
+pub mod unenforced;
 mod unit;
 
 pub use action::{
@@ -38,10 +39,11 @@ pub use engine::Engine;
 pub use event::{Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid, RequestId, SpawnToken, Verb};
 pub use graph::Dependency;
 pub use job::{JobKind, JobState};
+pub use load::{CAPABILITIES, signal_name};
 pub use name::{NameError, UnitName, UnitType};
 pub use notify::Notify;
 pub use status::{ActiveState, CommandStatus, JobStatus, LoadState, Stamp, UnitStatus};
-pub use unit::{Kind, Unit};
+pub use unit::{EmergencyAction, Kind, Unit};
 
 /// Microseconds: monotonic or since 1970, as the field says.
 pub type Usec = u64;

@@ -11,7 +11,8 @@ mod service;
 mod unit;
 mod value;
 
-pub(crate) use value::{capability, signal_name, status_name};
+pub use value::{CAPABILITIES, signal_name};
+pub(crate) use value::{capability, status_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, Mount
 use crate::specifier::Context;
 use crate::{
     Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName,
-    UnitType, text,
+    UnitType, text, unenforced,
 };
 
 /// A unit on its way: the parts while lines are read into them.
@@ -33,6 +34,10 @@ struct Draft<'a> {
     mount: MountSettings,
     /// Keys that were set, where "unset" differs from every value.
     set: BTreeSet<&'static str>,
+    /// Directives that were used but are not carried out.
+    idle: Vec<&'static str>,
+    /// A line without which the unit would not be what was meant: it is not to be used.
+    fatal: Option<String>,
 }
 
 /// What a directive's function says.
@@ -66,6 +71,8 @@ pub fn load(
         service: ServiceSettings::default(),
         mount: MountSettings { directory_mode: 0o755, timeout: 90_000_000, ..MountSettings::default() },
         set: BTreeSet::new(),
+        idle: Vec::new(),
+        fatal: None,
     };
     draft.unit.aliases = sources.aliases.clone();
     draft.unit.fragment = fragment.map(str::to_string);
@@ -81,8 +88,8 @@ pub fn load(
     } else if sources.fragment.is_none() && mounted.is_none() && !is_built_in(name) {
         draft.unit.load = LoadState::NotFound;
         draft.unit.load_error = Some(format!("Unit {name} not found."));
-    } else if let Err(why) = draft.read(sources, mounted) {
-        draft.unit.load = LoadState::BadSetting;
+    } else if let Err((load, why)) = draft.read(sources, mounted) {
+        draft.unit.load = load;
         draft.unit.load_error = Some(why);
     }
     draft.finish()
@@ -90,7 +97,7 @@ pub fn load(
 
 /// Units that need no file.
 fn is_built_in(name: &UnitName) -> bool {
-    matches!(name.unit_type(), UnitType::Slice | UnitType::Device)
+    matches!(name.unit_type(), UnitType::Slice | UnitType::Device) || name.is_perpetual()
 }
 
 fn blank(name: &UnitName) -> Unit {
@@ -127,6 +134,11 @@ fn blank(name: &UnitName) -> Unit {
         start_limit_action: Default::default(),
         failure_action: Default::default(),
         success_action: Default::default(),
+        failure_exit_status: None,
+        success_exit_status: None,
+        reboot_argument: None,
+        job_timeout_reboot_argument: None,
+        collect_failed: false,
         exec: Arc::default(),
         cgroup: Arc::default(),
         kill: KillSettings::default(),
@@ -137,7 +149,7 @@ fn blank(name: &UnitName) -> Unit {
 }
 
 impl Draft<'_> {
-    fn read(&mut self, sources: &Sources, mounted: Option<&MountEntry>) -> Result<(), String> {
+    fn read(&mut self, sources: &Sources, mounted: Option<&MountEntry>) -> Result<(), (LoadState, String)> {
         if let Some(entry) = mounted {
             self.mount.what = entry.what.clone();
             self.mount.place = entry.place.clone();
@@ -150,9 +162,7 @@ impl Draft<'_> {
         for text in &sources.drop_ins {
             self.unit.drop_ins.push(text.path.clone());
             // a broken drop-in does not take the unit with it
-            if let Err(why) = self.file(text) {
-                self.unit.warnings.push(why);
-            }
+            let _ = self.file(text);
         }
         for (kind, names) in [(Dependency::Wants, &sources.wants), (Dependency::Requires, &sources.requires)]
         {
@@ -160,12 +170,17 @@ impl Draft<'_> {
                 self.add(kind, name.clone());
             }
         }
-        self.defaults()?;
+        self.defaults();
+        self.verify()
+            .inspect_err(|why| self.unit.warnings.push(why.clone()))
+            .map_err(|why| (LoadState::BadSetting, why))?;
+        self.attach();
         Ok(())
     }
 
-    fn file(&mut self, source: &Text) -> Result<(), String> {
-        let found = text::parse(&source.text).map_err(|error| format!("{}: {error}", source.path))?;
+    /// Reads a file up to its end, or to the line that makes it unusable.
+    fn file(&mut self, source: &Text) -> Result<(), (LoadState, String)> {
+        let found = text::parse(&source.text);
         let warn = |line: usize, why: &str| format!("{}:{line}: {why}", source.path);
         self.unit.warnings.extend(found.warnings.iter().map(|(line, why)| warn(*line, why)));
         let mut unknown_sections = BTreeSet::new();
@@ -175,11 +190,12 @@ impl Draft<'_> {
                 continue;
             }
             let message = match self.directive(section, key, &assignment.value) {
-                Some(Ok(Taken::Yes)) => continue,
-                Some(Ok(Taken::Unknown)) => {
-                    format!("Unknown key name '{key}' in section '{section}', ignoring.")
+                Some(Ok(Taken::Yes)) => {
+                    self.note_idle(section, key, &assignment.value);
+                    continue;
                 }
-                Some(Err(why)) => format!("Cannot use {key}= in section '{section}', ignoring: {why}"),
+                Some(Ok(Taken::Unknown)) => format!("Unknown key '{key}' in section [{section}], ignoring."),
+                Some(Err(why)) => format!("Cannot use {key}=, ignoring: {why}"),
                 None if unknown_sections.insert(section) => format!("Unknown section '{section}'. Ignoring."),
                 None => continue,
             };
@@ -188,8 +204,25 @@ impl Draft<'_> {
             if !self.unit.warnings.contains(&message) && self.unit.warnings.len() < 1000 {
                 self.unit.warnings.push(message);
             }
+            if let Some(why) = self.fatal.take() {
+                return Err((LoadState::BadSetting, why));
+            }
         }
-        Ok(())
+        match found.broken {
+            None => Ok(()),
+            Some(error) => {
+                self.unit.warnings.push(format!("{}:{error}", source.path));
+                Err((LoadState::Error, error.errno().into()))
+            }
+        }
+    }
+
+    /// Remembers a directive that is read but not carried out.
+    fn note_idle(&mut self, section: &str, key: &str, value: &str) {
+        let entry = unenforced::entry(section, key).filter(|_| !value.is_empty());
+        if let Some(entry) = entry.filter(|entry| !self.idle.contains(&entry.directive)) {
+            self.idle.push(entry.directive);
+        }
     }
 
     /// `None`: not a section of this kind of unit.
@@ -229,6 +262,11 @@ impl Draft<'_> {
     }
 
     fn finish(mut self) -> Unit {
+        if !self.idle.is_empty() {
+            let names: Vec<String> = self.idle.iter().map(|name| format!("{name}=")).collect();
+            let message = format!("{}: without effect here: {}.", self.unit.name, names.join(", "));
+            self.unit.warnings.push(message);
+        }
         self.unit.exec = Arc::new(self.exec);
         self.unit.cgroup = Arc::new(self.cgroup);
         if self.unit.description.is_empty() {

@@ -145,25 +145,50 @@ impl UnitName {
         unescape_path(self.stem())
     }
 
-    /// Where drop-ins for this unit lie, the most particular first: `a-b@i.service.d`, `a-b@.service.d`,
-    /// `a-@.service.d`…, `service.d`.
-    pub fn drop_in_directories(&self) -> Vec<String> {
+    /// It is there as long as the manager is, with or without a file.
+    pub fn is_perpetual(&self) -> bool {
+        matches!(self.as_str(), "-.slice" | "system.slice" | "-.mount" | "init.scope")
+    }
+
+    /// What the folders are called (before `.d`, `.wants`…) that are about this unit, the most particular first:
+    /// `a-b@i.service`, `a-b@.service`, `a-.service`, `a-@i.service`, `a-@.service`. Below all of them is the type's
+    /// own, `service`.
+    pub fn drop_in_stems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.add_stems(self.prefix(), self.instance(), &mut found);
+        found
+    }
+
+    fn add_stems(&self, prefix: &str, instance: Option<&str>, found: &mut Vec<String>) {
         let kind = self.unit_type().as_str();
-        let mut names = vec![format!("{}.d", self.0)];
-        if let Some(template) = self.template() {
-            names.push(format!("{template}.d"));
+        let stem = match instance {
+            Some(instance) => format!("{prefix}@{instance}.{kind}"),
+            None => format!("{prefix}.{kind}"),
+        };
+        if found.contains(&stem) {
+            return;
         }
-        let prefix = self.prefix();
-        let at = if self.instance().is_some() { "@" } else { "" };
-        for (index, _) in prefix.match_indices('-').collect::<Vec<_>>().into_iter().rev() {
-            let Some(head) = prefix.get(..=index).filter(|head| head.len() < prefix.len()) else { continue };
-            if let Some(instance) = self.instance().filter(|instance| !instance.is_empty()) {
-                names.push(format!("{head}@{instance}.{kind}.d"));
-            }
-            names.push(format!("{head}{at}.{kind}.d"));
+        found.push(stem);
+        let named = instance.filter(|instance| !instance.is_empty());
+        if named.is_some() {
+            self.add_stems(prefix, Some(""), found);
         }
-        names.push(format!("{kind}.d"));
-        names
+        // `a-b-c`, `a-b-`, `a-`; what is said of all templates of such names is said of all units
+        let shorter = prefix.strip_suffix('-').unwrap_or(prefix).rfind('-').and_then(|at| prefix.get(..=at));
+        if let Some(shorter) = shorter {
+            self.add_stems(shorter, named, found);
+        }
+    }
+
+    /// A template that a unit names: filled in with that unit's instance, or its prefix. Any other name as it is.
+    ///
+    /// # Errors
+    /// The name would be too long.
+    pub fn filled_in_for(&self, by: &UnitName) -> Result<UnitName, NameError> {
+        if !self.is_template() {
+            return Ok(self.clone());
+        }
+        self.with_instance(by.instance().filter(|instance| !instance.is_empty()).unwrap_or(by.prefix()))
     }
 }
 
@@ -275,8 +300,8 @@ mod tests {
     fn drop_ins_go_from_particular_to_general() {
         let name = UnitName::parse("foo-bar@x.service").unwrap();
         let expected =
-            ["foo-bar@x.service.d", "foo-bar@.service.d", "foo-@x.service.d", "foo-@.service.d", "service.d"];
-        assert_eq!(name.drop_in_directories(), expected);
+            ["foo-bar@x.service", "foo-bar@.service", "foo-.service", "foo-@x.service", "foo-@.service"];
+        assert_eq!(name.drop_in_stems(), expected);
     }
 
     proptest::proptest! {

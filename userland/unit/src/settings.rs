@@ -20,4 +20,6 @@ pub use exec::{
 pub use install::Install;
 pub use kill::{KillMode, KillSettings};
 pub use mount::MountSettings;
-pub use service::{ExitSet, NotifyAccess, Restart, ServiceSettings, ServiceType};
+pub use service::{
+    ExitSet, ExitType, NotifyAccess, OomPolicy, Restart, ServiceSettings, ServiceType, TimeoutMode,
+};

@@ -14,10 +14,52 @@ pub struct Context<'a> {
     pub fragment: Option<&'a str>,
 }
 
+/// A specifier that there is none of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Failed to resolve unit specifiers in '{0}'")]
+pub struct UnknownSpecifier(pub String);
+
+impl From<UnknownSpecifier> for String {
+    fn from(error: UnknownSpecifier) -> String {
+        error.to_string()
+    }
+}
+
+/// What may be put into the name of another unit.
+const IN_NAMES: &str = "%nNpPijaAbBHlmMoqvwWgGuUTV";
+
 impl Context<'_> {
     /// The text with every specifier replaced. An unknown one stays as it is.
     pub fn expand(&self, text: &str) -> String {
+        self.replace(text, &|_| true).0
+    }
+
+    /// The text with every specifier replaced.
+    ///
+    /// # Errors
+    /// A letter that is no specifier.
+    pub fn resolve(&self, text: &str) -> Result<String, UnknownSpecifier> {
+        match self.replace(text, &|_| true) {
+            (resolved, true) => Ok(resolved),
+            _ => Err(UnknownSpecifier(text.into())),
+        }
+    }
+
+    /// The same for the name of a unit: no paths in it.
+    ///
+    /// # Errors
+    /// A letter that is no specifier, or is none in names.
+    pub fn resolve_name(&self, text: &str) -> Result<String, UnknownSpecifier> {
+        match self.replace(text, &|letter| IN_NAMES.contains(letter)) {
+            (resolved, true) => Ok(resolved),
+            _ => Err(UnknownSpecifier(text.into())),
+        }
+    }
+
+    /// With every specifier that may be replaced; whether that were all of them.
+    fn replace(&self, text: &str, allowed: &dyn Fn(char) -> bool) -> (String, bool) {
         let mut out = String::with_capacity(text.len());
+        let mut all = true;
         let mut characters = text.chars();
         while let Some(character) = characters.next() {
             if character != '%' {
@@ -26,13 +68,18 @@ impl Context<'_> {
             }
             match characters.next() {
                 None => out.push('%'),
-                Some(letter) => match self.value(letter) {
-                    Some(value) => out.push_str(&value),
-                    None => out.extend(['%', letter]),
-                },
+                Some(letter) => {
+                    match Some(letter).filter(|letter| allowed(*letter)).and_then(|l| self.value(l)) {
+                        Some(value) => out.push_str(&value),
+                        None => {
+                            all &= !letter.is_ascii_alphabetic();
+                            out.extend(['%', letter]);
+                        }
+                    }
+                }
             }
         }
-        out
+        (out, all)
     }
 
     fn value(&self, letter: char) -> Option<String> {
@@ -56,7 +103,8 @@ impl Context<'_> {
                 Some(instance) if !instance.is_empty() => {
                     unescape_path(instance).or_else(|| unescape(instance).map(|path| format!("/{path}")))?
                 }
-                _ => unescape_path(unit.prefix())?,
+                _ => unescape_path(unit.prefix())
+                    .or_else(|| unescape(unit.prefix()).map(|path| format!("/{path}")))?,
             },
             't' => "/run".into(),
             'S' => "/var/lib".into(),
@@ -81,9 +129,12 @@ impl Context<'_> {
             'u' | 'g' => "root".into(),
             'U' | 'G' => "0".into(),
             'h' => "/root".into(),
-            's' => "/bin/sh".into(),
-            'y' => self.fragment?.into(),
-            'Y' => self.fragment?.rsplit_once('/')?.0.into(),
+            's' => "/bin/bash".into(),
+            'y' => self.fragment.unwrap_or_default().into(),
+            'Y' => self.fragment.unwrap_or_default().rsplit_once('/').map_or("", |(folder, _)| folder).into(),
+            // of old: the unit's cgroup, before its slice is known, and the root
+            'c' => format!("/{unit}"),
+            'r' | 'R' => String::new(),
             _ => return None,
         })
     }
@@ -106,7 +157,10 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(context.expand(text), expected);
+            assert_eq!(context.resolve(text).as_deref(), Ok(expected));
         }
+        assert!(context.resolve("%z").is_err() && context.resolve_name("%t").is_err());
+        assert_eq!(context.resolve_name("%i").as_deref(), Ok("dev-sda\\x2d1"));
     }
 
     proptest::proptest! {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Dependency, ExitStatus, JobId, JobKind, JobState, Pid, Role, Unit, UnitName, Usec};
+use crate::{
+    CommandFlags, Dependency, ExitStatus, JobId, JobKind, JobState, Pid, Role, Unit, UnitName, Usec,
+};
 
 /// Whether a unit's file was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +95,8 @@ pub struct CommandStatus {
     pub path: String,
     /// Its arguments, specifiers resolved, variables not.
     pub argv: Vec<String>,
-    /// `-` was in front.
-    pub ignore_failure: bool,
+    /// What was in front.
+    pub flags: CommandFlags,
     /// When it was started.
     pub start: Stamp,
     /// When it ended.

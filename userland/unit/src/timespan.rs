@@ -35,6 +35,8 @@ const UNITS: &[(&str, Usec)] = &[
     ("μs", 1),
 ];
 
+const MINUTE: Usec = 60_000_000;
+
 /// Microseconds of a time span; a bare number counts seconds. `None` if it is none.
 pub fn parse(text: &str) -> Option<Usec> {
     let mut rest = text.trim();
@@ -74,7 +76,7 @@ fn amount(number: &str, unit: Usec) -> Option<Usec> {
     Some(total)
 }
 
-/// A time span as systemd writes it: `1min 30s`, `100ms`.
+/// A time span as systemd writes it: `1min 30s`, `100ms`; what is below a minute as a fraction, `1.500000s`.
 pub fn format(usec: Usec) -> String {
     if usec == INFINITY {
         return "infinity".into();
@@ -93,10 +95,17 @@ pub fn format(usec: Usec) -> String {
     let mut rest = usec;
     let mut parts = Vec::new();
     for (name, size) in STEPS {
-        if rest >= *size {
-            parts.push(format!("{}{name}", rest / size));
-            rest %= size;
+        if rest < *size {
+            continue;
         }
+        let (whole, part) = (rest / size, rest % size);
+        if rest < MINUTE && part > 0 {
+            let digits = size.ilog10() as usize;
+            parts.push(format!("{whole}.{part:0digits$}{name}"));
+            break;
+        }
+        parts.push(format!("{whole}{name}"));
+        rest = part;
     }
     if parts.is_empty() { "0".into() } else { parts.join(" ") }
 }
@@ -130,6 +139,8 @@ mod tests {
         }
         assert_eq!(format(90_000_000), "1min 30s");
         assert_eq!(format(100_000), "100ms");
+        assert_eq!(format(61_500_000), "1min 1.500000s");
+        assert_eq!(format(1_050), "1.050ms");
     }
 
     proptest::proptest! {

@@ -32,8 +32,41 @@ pub enum EmergencyAction {
     None,
     /// Start the target of that shutdown.
     Orderly(Shutdown),
-    /// At once, without stopping units.
+    /// Without stopping units, but with file systems unmounted.
+    Force(Shutdown),
+    /// At once.
     Immediate(Shutdown),
+}
+
+impl EmergencyAction {
+    /// Every action, with systemd's word for it.
+    pub const ALL: &'static [(&'static str, EmergencyAction)] = &[
+        ("none", EmergencyAction::None),
+        ("reboot", EmergencyAction::Orderly(Shutdown::Reboot)),
+        ("reboot-force", EmergencyAction::Force(Shutdown::Reboot)),
+        ("reboot-immediate", EmergencyAction::Immediate(Shutdown::Reboot)),
+        ("poweroff", EmergencyAction::Orderly(Shutdown::PowerOff)),
+        ("poweroff-force", EmergencyAction::Force(Shutdown::PowerOff)),
+        ("poweroff-immediate", EmergencyAction::Immediate(Shutdown::PowerOff)),
+        ("exit", EmergencyAction::Orderly(Shutdown::Exit(0))),
+        ("exit-force", EmergencyAction::Force(Shutdown::Exit(0))),
+        // these came after 252
+        ("halt", EmergencyAction::Orderly(Shutdown::Halt)),
+        ("halt-force", EmergencyAction::Force(Shutdown::Halt)),
+        ("halt-immediate", EmergencyAction::Immediate(Shutdown::Halt)),
+        ("kexec", EmergencyAction::Orderly(Shutdown::Kexec)),
+        ("kexec-force", EmergencyAction::Force(Shutdown::Kexec)),
+    ];
+
+    /// systemd's word for it.
+    pub fn as_str(self) -> &'static str {
+        EmergencyAction::ALL.iter().find(|(_, action)| *action == self).map_or("none", |(name, _)| name)
+    }
+
+    /// The action of this name.
+    pub fn parse(text: &str) -> Option<EmergencyAction> {
+        EmergencyAction::ALL.iter().find(|(name, _)| *name == text).map(|(_, action)| *action)
+    }
 }
 
 /// A unit as loaded. Shared and unchanged until the next reload.
@@ -97,6 +130,16 @@ pub struct Unit {
     pub failure_action: EmergencyAction,
     /// SuccessAction=
     pub success_action: EmergencyAction,
+    /// FailureActionExitStatus=: what an exit by FailureAction= exits with
+    pub failure_exit_status: Option<u8>,
+    /// SuccessActionExitStatus=
+    pub success_exit_status: Option<u8>,
+    /// RebootArgument=
+    pub reboot_argument: Option<String>,
+    /// JobTimeoutRebootArgument=
+    pub job_timeout_reboot_argument: Option<String>,
+    /// CollectMode=inactive-or-failed: forget the unit even when it failed
+    pub collect_failed: bool,
     /// How its processes are set up.
     pub exec: Arc<ExecSettings>,
     /// Its cgroup's settings.

@@ -198,7 +198,7 @@ impl Work<'_> {
             };
             match found.map_err(ChangeError::Unreadable)?.flatten() {
                 None => return Err(ChangeError::Missing(name.to_string())),
-                Some(Entry::Mask) => return Err(ChangeError::Masked(name.to_string())),
+                Some(Entry::Mask(_)) => return Err(ChangeError::Masked(name.to_string())),
                 Some(Entry::Alias(other)) => name = other,
                 Some(Entry::File(file)) => {
                     let text = read(&file).map_err(ChangeError::Unreadable)?;

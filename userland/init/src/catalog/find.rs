@@ -17,12 +17,12 @@ const DEEPEST: usize = 16;
 
 /// What a folder has under a name.
 pub(super) enum Entry {
-    /// A file of its own, or a link to one of the same name elsewhere.
+    /// A file of its own, or a link to one outside of the load path.
     File(PathBuf),
     /// A link to another unit.
     Alias(UnitName),
     /// Empty, or a link to /dev/null.
-    Mask,
+    Mask(PathBuf),
 }
 
 pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, String> {
@@ -46,13 +46,18 @@ pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, Str
             sources.alias_of = Some(other);
             return Ok(sources);
         }
-        Some(Entry::Mask) => sources.masked = true,
+        Some(Entry::Mask(path)) => {
+            sources.masked = true;
+            sources.fragment =
+                Some(Text { path: all.seen(&path).display().to_string(), text: String::new() });
+        }
         None => {}
     }
-    sources.drop_ins = drop_ins(all, name)?;
-    sources.wants = linked(all, name, "wants");
-    sources.requires = linked(all, name, "requires");
     sources.aliases = aliases(all, name);
+    let names: Vec<&UnitName> = std::iter::once(name).chain(&sources.aliases).collect();
+    sources.drop_ins = drop_ins(all, &names)?;
+    let (wants, requires) = (linked(all, &names, "wants"), linked(all, &names, "requires"));
+    (sources.wants, sources.requires) = (wants, requires);
     Ok(sources)
 }
 
@@ -60,7 +65,7 @@ pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, Str
 pub(super) fn entry(all: &Directories, name: &UnitName) -> Result<Option<Entry>, String> {
     for folder in all.folders() {
         let path = folder.join(name.as_str());
-        match entry_at(&path, name) {
+        match entry_at(all, &path, name) {
             Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => {}
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
@@ -70,37 +75,50 @@ pub(super) fn entry(all: &Directories, name: &UnitName) -> Result<Option<Entry>,
 }
 
 /// What one path is. A dangling link is nothing.
-pub(super) fn entry_at(path: &Path, name: &UnitName) -> io::Result<Option<Entry>> {
+pub(super) fn entry_at(all: &Directories, path: &Path, name: &UnitName) -> io::Result<Option<Entry>> {
     let data = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
         data => data?,
     };
     if data.is_symlink() {
-        let target = follow(path)?;
-        if is_null(&target) {
-            return Ok(Some(Entry::Mask));
+        let end = follow(all, path)?;
+        if is_null(&end) {
+            return Ok(Some(Entry::Mask(path.to_owned())));
         }
-        let target_name = target.file_name().and_then(|name| UnitName::parse(name.to_str()?).ok());
-        let same = |other: &UnitName| other == name || name.template().as_ref() == Some(other);
-        return match target_name {
-            Some(other) if !same(&other) => Ok(Some(Entry::Alias(other))),
-            _ if !target.exists() => Ok(None),
-            _ => Ok(Some(Entry::File(target))),
-        };
+        return Ok(match alias(all, path, name) {
+            Some(other) => Some(Entry::Alias(other)),
+            None => end.is_file().then(|| Entry::File(path.to_owned())),
+        });
     }
     if !data.is_file() {
         return Ok(None);
     }
-    Ok(Some(if data.len() == 0 { Entry::Mask } else { Entry::File(path.to_owned()) }))
+    Ok(Some(if data.len() == 0 { Entry::Mask(path.to_owned()) } else { Entry::File(path.to_owned()) }))
+}
+
+/// The other unit that a link in a folder of the load path makes its name mean. A link that leads out of the load
+/// path, or to the same name, only says where the file is.
+fn alias(all: &Directories, path: &Path, name: &UnitName) -> Option<UnitName> {
+    let target = all.target(path)?;
+    let folder = target.parent()?;
+    let known = all.folders().iter().any(|known| known == folder);
+    let other = UnitName::parse(target.file_name()?.to_str()?).ok()?;
+    let other = match name.instance() {
+        Some(instance) if other.is_template() && !instance.is_empty() => {
+            other.with_instance(instance).ok()?
+        }
+        _ => other,
+    };
+    (known && other != *name && other.unit_type() == name.unit_type()).then_some(other)
 }
 
 /// The end of a chain of links, there or not.
-fn follow(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn follow(all: &Directories, path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..DEEPEST {
-        let Ok(target) = fs::read_link(&path) else { return Ok(path) };
-        path = path.parent().unwrap_or(Path::new("/")).join(target);
+        let Some(target) = all.target(&path) else { return Ok(path) };
+        path = target;
         if is_null(&path) {
             return Ok(path);
         }
@@ -128,45 +146,61 @@ pub(super) fn read(path: &Path) -> Result<Text, String> {
 
 /// Reads a file; its path is told as those who live below the root see it.
 fn read_below(all: &Directories, path: &Path) -> Result<Text, String> {
-    let mut text = read(path)?;
+    let end = follow(all, path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if is_null(&end) {
+        return Ok(Text { path: all.seen(path).display().to_string(), text: String::new() });
+    }
+    let mut text = read(&end)?;
     text.path = all.seen(path).display().to_string();
     Ok(text)
 }
 
-/// By file name; of equal names the more particular folder's and then the higher one's. A mask hides.
-fn drop_ins(all: &Directories, name: &UnitName) -> Result<Vec<Text>, String> {
-    let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-    for folder in name.drop_in_directories() {
+/// The folders of a suffix (`d`, `wants`…) that are about one of these names, in order of precedence: a higher folder
+/// of the load path comes first, in it the more particular name, and last of all the type's own.
+fn folders_for(all: &Directories, names: &[&UnitName], suffix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut add = |root: &Path, stem: &str| {
+        let folder = root.join(format!("{stem}.{suffix}"));
+        if folder.is_dir() {
+            found.push(all.real(&folder));
+        }
+    };
+    for name in names {
+        let stems = name.drop_in_stems();
         for root in all.folders() {
-            for (file, path) in entries(&root.join(&folder)) {
-                if path.extension().is_some_and(|extension| extension == "conf") {
-                    files.entry(file).or_insert(path);
-                }
+            stems.iter().for_each(|stem| add(root, stem));
+        }
+    }
+    if let Some(name) = names.first() {
+        all.folders().iter().for_each(|root| add(root, name.unit_type().as_str()));
+    }
+    found
+}
+
+/// By file name; of equal names the first folder's. A mask hides.
+pub(super) fn drop_ins(all: &Directories, names: &[&UnitName]) -> Result<Vec<Text>, String> {
+    let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
+    for folder in folders_for(all, names, "d") {
+        for (file, path) in entries(&folder) {
+            if path.extension().is_some_and(|extension| extension == "conf") {
+                files.entry(file).or_insert(path);
             }
         }
     }
-    files.retain(|_, path| !follow(path).is_ok_and(|end| is_null(&end)) && path.is_file());
-    files.values().map(|path| read_below(all, path)).collect()
+    let there = |path: &PathBuf| follow(all, path).is_ok_and(|end| is_null(&end) || end.is_file());
+    files.values().filter(|path| there(path)).map(|path| read_below(all, path)).collect()
 }
 
 /// The names in `NAME.wants/` or `.requires/`, the template's too.
-fn linked(all: &Directories, name: &UnitName, kind: &str) -> Vec<UnitName> {
+fn linked(all: &Directories, names: &[&UnitName], kind: &str) -> Vec<UnitName> {
+    let Some(name) = names.first() else { return Vec::new() };
     let mut found = BTreeMap::new();
-    for owner in std::iter::once(name.clone()).chain(name.template()) {
-        for root in all.folders() {
-            for (file, path) in entries(&root.join(format!("{owner}.{kind}"))) {
-                let Some(linked) = file.to_str().and_then(|file| UnitName::parse(file).ok()) else {
-                    continue;
-                };
-                let masked = fs::read_link(&path).is_ok_and(|target| is_null(&target));
-                let linked = match name.instance() {
-                    Some(instance) if linked.is_template() => linked.with_instance(instance).ok(),
-                    _ if linked.is_template() => None,
-                    _ => Some(linked),
-                };
-                if let Some(linked) = linked {
-                    found.entry(linked).or_insert(!masked);
-                }
+    for folder in folders_for(all, names, kind) {
+        for (file, path) in entries(&folder) {
+            let Some(linked) = file.to_str().and_then(|file| UnitName::parse(file).ok()) else { continue };
+            let masked = follow(all, &path).is_ok_and(|target| is_null(&target));
+            if let Ok(linked) = linked.filled_in_for(name) {
+                found.entry(linked).or_insert(path.is_symlink() && !masked);
             }
         }
     }

@@ -19,22 +19,20 @@ pub struct Install {
 }
 
 impl Install {
-    /// Reads it out of a unit file's text, specifiers filled in for this name.
+    /// Adds what a unit file's text says of it, specifiers filled in for this name. `false`: the text is broken.
+    pub fn read_more(&mut self, text: &str, name: &UnitName) -> bool {
+        let found = unit::text::parse(text);
+        for assignment in found.all.iter().filter(|assignment| assignment.section == "Install") {
+            self.set(&assignment.key, &assignment.value, name);
+        }
+        found.broken.is_none()
+    }
+
+    /// Reads it out of a unit file's text.
     #[must_use]
     pub fn read(text: &str, name: &UnitName) -> Install {
         let mut install = Install::default();
-        let mut inside = false;
-        let joined = text.replace("\\\n", " ");
-        for line in joined.lines().map(str::trim) {
-            if line.starts_with('[') {
-                inside = line == "[Install]";
-            } else if inside
-                && !line.starts_with(['#', ';'])
-                && let Some((key, value)) = line.split_once('=')
-            {
-                install.set(key.trim(), value.trim(), name);
-            }
-        }
+        install.read_more(text, name);
         install
     }
 

@@ -13,7 +13,8 @@ mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
 
 use unit::{Catalog, Sources, UnitFileState, UnitName};
 
@@ -21,7 +22,7 @@ pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
 const CONFIG: &str = "etc/systemd/system";
 const RUNTIME: &str = "run/systemd/system";
-/// Every folder, in order of precedence; `/lib` counts only where it is not `/usr/lib` itself.
+/// Every folder, in order of precedence; `/lib` and `/usr/lib` may be one.
 const FOLDERS: [&str; 13] = [
     "etc/systemd/system.control",
     "run/systemd/system.control",
@@ -58,9 +59,7 @@ impl Directories {
     /// The load path of the system below another root.
     #[must_use]
     pub fn below(root: &Path) -> Directories {
-        let merged = root.join("lib").is_symlink();
-        let folders = FOLDERS.into_iter().filter(|folder| !(merged && folder.starts_with("lib/")));
-        let folders = folders.map(|folder| root.join(folder)).collect();
+        let folders = FOLDERS.iter().map(|folder| root.join(folder)).collect();
         Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
     }
 
@@ -75,6 +74,13 @@ impl Directories {
         self.aliases.replace(None);
     }
 
+    /// Whether the preset files would enable what this file holds: `Some` for every file.
+    #[must_use]
+    pub fn preset(&self, file: &str) -> Option<bool> {
+        let name = UnitName::parse(Path::new(file).file_name()?.to_str()?).ok()?;
+        Some(preset::is_enabled(&self.root, &name))
+    }
+
     /// The unit that a name is an alias of, on disk; itself if it is none.
     #[must_use]
     pub fn resolve(&self, name: &UnitName) -> UnitName {
@@ -84,6 +90,35 @@ impl Directories {
     /// A path as it is for those to whom the root is `/`.
     fn seen(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.root).map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
+    }
+
+    /// Where a link leads: one step, an absolute target counted from the root. `None`: not a link.
+    fn target(&self, path: &Path) -> Option<PathBuf> {
+        let target = fs::read_link(path).ok()?;
+        if find::is_null(&target) {
+            return Some(target);
+        }
+        let folder = match target.strip_prefix("/") {
+            Ok(rest) => return Some(self.root.join(rest)),
+            Err(_) => path.parent().unwrap_or(Path::new("/")),
+        };
+        let mut found = folder.to_owned();
+        for part in target.components() {
+            match part {
+                Component::ParentDir => _ = found.pop(),
+                Component::Normal(name) => found.push(name),
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+
+    /// A folder without links on the way to it, unless those lead out of the root.
+    fn real(&self, folder: &Path) -> PathBuf {
+        let root = self.root.canonicalize();
+        let rest = folder.canonicalize().ok().zip(root.ok());
+        let rest = rest.and_then(|(real, root)| real.strip_prefix(root).map(Path::to_owned).ok());
+        rest.map_or_else(|| folder.to_owned(), |rest| self.root.join(rest))
     }
 
     fn config(&self, runtime: bool) -> PathBuf {

@@ -9,8 +9,13 @@ use unit::UnitName;
 
 use super::find::entries;
 
-const FOLDERS: [&str; 3] =
-    ["etc/systemd/system-preset", "run/systemd/system-preset", "usr/lib/systemd/system-preset"];
+const FOLDERS: [&str; 5] = [
+    "etc/systemd/system-preset",
+    "run/systemd/system-preset",
+    "usr/local/lib/systemd/system-preset",
+    "usr/lib/systemd/system-preset",
+    "lib/systemd/system-preset",
+];
 
 /// Whether the presets below this root enable the unit; without a word they do.
 pub(super) fn is_enabled(root: &Path, name: &UnitName) -> bool {
@@ -35,7 +40,13 @@ fn decide(text: &str, name: &UnitName) -> Option<bool> {
             "disable" => false,
             _ => return None,
         };
-        crate::dbus::glob::matches(words.next()?, name.as_str()).then_some(enabled)
+        let pattern = words.next()?;
+        if crate::dbus::glob::matches(pattern, name.as_str()) {
+            return Some(enabled);
+        }
+        // `enable x@.service a b`: these instances only
+        let template = name.template().filter(|template| enabled && template.as_str() == pattern);
+        template.filter(|_| words.any(|word| Some(word) == name.instance())).map(|_| true)
     })
 }
 
@@ -50,5 +61,9 @@ mod tests {
         assert_eq!(decide(text, &name("sshd.service")), Some(true));
         assert_eq!(decide(text, &name("x.service")), Some(false));
         assert_eq!(decide("bogus *\nenable\n", &name("x.service")), None);
+        let instances = "enable x@.service a b\ndisable *\n";
+        assert_eq!(decide(instances, &name("x@b.service")), Some(true));
+        assert_eq!(decide(instances, &name("x@c.service")), Some(false));
+        assert_eq!(decide(instances, &name("x@.service")), Some(true));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use unit::{UnitFileState, UnitName};
 
-use super::find::{Entry, entries, entry_at, is_null, read};
+use super::find::{Entry, drop_ins, entries, entry_at, follow, read};
 use super::install::Install;
 use super::{Directories, RUNTIME};
 
@@ -75,34 +75,40 @@ fn state_with(all: &Directories, links: &Links, name: &UnitName) -> Option<UnitF
         for folder in all.folders() {
             let path = folder.join(asked.as_str());
             let runtime = *folder == all.root.join(RUNTIME);
-            match entry_at(&path, asked) {
+            match entry_at(all, &path, asked) {
                 Err(_) => return Some(UnitFileState::Bad),
                 Ok(None) => {}
-                Ok(Some(Entry::Mask)) if runtime => return Some(UnitFileState::MaskedRuntime),
-                Ok(Some(Entry::Mask)) => return Some(UnitFileState::Masked),
+                Ok(Some(Entry::Mask(_))) if runtime => return Some(UnitFileState::MaskedRuntime),
+                Ok(Some(Entry::Mask(_))) => return Some(UnitFileState::Masked),
                 Ok(Some(Entry::Alias(_))) => return Some(UnitFileState::Alias),
-                Ok(Some(Entry::File(target))) => {
-                    return Some(of_file(all, links, name, &path, &target, runtime));
-                }
+                Ok(Some(Entry::File(path))) => return Some(of_file(all, links, name, &path)),
             }
         }
     }
     None
 }
 
-fn of_file(
-    all: &Directories,
-    links: &Links,
-    name: &UnitName,
-    path: &Path,
-    target: &Path,
-    runtime: bool,
-) -> UnitFileState {
-    let text = match read(target) {
-        Err(_) => return UnitFileState::Bad,
-        Ok(text) => text.text,
-    };
-    let install = Install::read(&text, name);
+fn of_file(all: &Directories, links: &Links, name: &UnitName, path: &Path) -> UnitFileState {
+    let found = follow(all, path).ok().and_then(|target| Some((read(&target).ok()?.text, target)));
+    let Some((text, target)) = found else { return UnitFileState::Bad };
+    let inside = |folder: &str| path.starts_with(all.root.join(folder));
+    if inside("run/systemd/generator")
+        || inside("run/systemd/generator.early")
+        || inside("run/systemd/generator.late")
+    {
+        return UnitFileState::Generated;
+    }
+    if inside("run/systemd/transient") {
+        return UnitFileState::Transient;
+    }
+    let mut install = Install::default();
+    let mut whole = install.read_more(&text, name);
+    for drop_in in drop_ins(all, &[name]).unwrap_or_default() {
+        whole &= install.read_more(&drop_in.text, name);
+    }
+    if !whole {
+        return UnitFileState::Bad;
+    }
     // The names under which [Install] would link it.
     let mut names = install.alias.clone();
     names.push(name.to_string());
@@ -116,8 +122,8 @@ fn of_file(
         return UnitFileState::EnabledRuntime;
     }
     let outside = !all.folders().iter().any(|folder| target.starts_with(folder));
-    if path.is_symlink() && outside && !is_null(target) {
-        return if runtime { UnitFileState::LinkedRuntime } else { UnitFileState::Linked };
+    if path.is_symlink() && outside {
+        return if inside(RUNTIME) { UnitFileState::LinkedRuntime } else { UnitFileState::Linked };
     }
     let mut others = links.config.iter().chain(&links.runtime);
     match (install.asks(), install.also.is_empty()) {

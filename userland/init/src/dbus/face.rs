@@ -94,7 +94,7 @@ impl World for Manager {
         };
         let name = &status.definition.name;
         let mut facts = facts::of_unit(&status);
-        facts::of_unit_file(self.catalog(), name, &mut facts);
+        facts::of_unit_file(self.catalog(), &status.definition, &mut facts);
         let resources = self.resources(name);
         let measured = [
             ("MemoryCurrent", resources.memory_current),

@@ -9,7 +9,8 @@ mod resources;
 mod sandbox;
 mod service;
 
-use unit::{Dependency, JobMode, Role, Stamp, UnitName, UnitStatus};
+use unit::settings::DirectoryKind;
+use unit::{Dependency, JobMode, LoadState, Role, Stamp, Unit, UnitName, UnitStatus, UnitType};
 use zvariant::Value;
 
 use crate::catalog::Directories;
@@ -19,6 +20,10 @@ use super::property::{Facts, job, strings, structure};
 /// Everything that the engine knows of a unit.
 pub fn of_unit(status: &UnitStatus) -> Facts {
     let unit = &status.definition;
+    let kind = unit.unit_type();
+    // devices come and go by themselves
+    let has_start = kind != UnitType::Device;
+    let starts = has_start && !unit.refuse_manual_start && status.load == LoadState::Loaded;
     let mut facts = Facts::from([
         ("Id", Value::from(unit.name.to_string())),
         ("Names", names(&status.names)),
@@ -31,13 +36,22 @@ pub fn of_unit(status: &UnitStatus) -> Facts {
         ("SourcePath", unit.source_path.clone().unwrap_or_default().into()),
         ("DropInPaths", strings(unit.drop_ins.iter().cloned())),
         ("RequiresMountsFor", strings(unit.mounts_for.iter().cloned())),
-        ("CanStart", (!unit.refuse_manual_start && status.load == unit::LoadState::Loaded).into()),
-        ("CanStop", (!unit.refuse_manual_stop).into()),
-        (
-            "CanReload",
-            unit.service().is_some_and(|service| !service.commands(Role::Reload).is_empty()).into(),
-        ),
-        ("CanIsolate", unit.allow_isolate.into()),
+        ("CanStart", starts.into()),
+        ("CanStop", (!unit.name.is_perpetual() && has_start && !unit.refuse_manual_stop).into()),
+        ("CanReload", can_reload(status).into()),
+        ("CanIsolate", (unit.allow_isolate && starts).into()),
+        ("CanClean", strings(cleanable(unit))),
+        ("CanFreeze", matches!(kind, UnitType::Service | UnitType::Slice | UnitType::Scope).into()),
+        ("Perpetual", unit.name.is_perpetual().into()),
+        ("CollectMode", if unit.collect_failed { "inactive-or-failed" } else { "inactive" }.into()),
+        ("JobTimeoutAction", unit.job_timeout_action.as_str().into()),
+        ("JobTimeoutRebootArgument", unit.job_timeout_reboot_argument.clone().unwrap_or_default().into()),
+        ("StartLimitAction", unit.start_limit_action.as_str().into()),
+        ("FailureAction", unit.failure_action.as_str().into()),
+        ("SuccessAction", unit.success_action.as_str().into()),
+        ("FailureActionExitStatus", unit.failure_exit_status.map_or(-1, i32::from).into()),
+        ("SuccessActionExitStatus", unit.success_exit_status.map_or(-1, i32::from).into()),
+        ("RebootArgument", unit.reboot_argument.clone().unwrap_or_default().into()),
         ("Job", job(status.job.as_ref().map_or(0, |job| job.id.0))),
         ("StopWhenUnneeded", unit.stop_when_unneeded.into()),
         ("RefuseManualStart", unit.refuse_manual_start.into()),
@@ -75,7 +89,7 @@ pub fn of_unit(status: &UnitStatus) -> Facts {
     }
     process::tell(status, &mut facts);
     if let Some(service) = unit.service() {
-        service::tell(service, &mut facts);
+        service::tell(service, status.inactive_exit.monotonic > 0, &mut facts);
     }
     if let Some(mount) = unit.mount() {
         mount::tell(mount, status, &mut facts);
@@ -87,9 +101,12 @@ pub fn of_unit(status: &UnitStatus) -> Facts {
 }
 
 /// What the unit directories say of its file.
-pub fn of_unit_file(catalog: &Directories, name: &UnitName, facts: &mut Facts) {
-    let state = catalog.state(name);
+pub fn of_unit_file(catalog: &Directories, unit: &Unit, facts: &mut Facts) {
+    let Some(file) = &unit.fragment else { return };
+    let state = catalog.state(&unit.name);
     facts.insert("UnitFileState", state.map_or("", |state| state.as_str()).into());
+    let preset = catalog.preset(file).map_or("", |on| if on { "enabled" } else { "disabled" });
+    facts.insert("UnitFilePreset", preset.into());
 }
 
 fn names(names: &[UnitName]) -> Value<'static> {
@@ -101,14 +118,47 @@ fn invocation(digits: &str) -> Vec<u8> {
     (0..digits.len() / 2).filter_map(|at| byte(at * 2)).collect()
 }
 
+fn can_reload(status: &UnitStatus) -> bool {
+    let unit = &status.definition;
+    let propagates =
+        status.dependencies.get(&Dependency::PropagatesReloadTo).is_some_and(|to| !to.is_empty());
+    match unit.unit_type() {
+        UnitType::Service => unit.service().is_some_and(|it| !it.commands(Role::Reload).is_empty()),
+        UnitType::Mount => true,
+        _ => propagates,
+    }
+}
+
+/// What `systemctl clean` would find to remove.
+fn cleanable(unit: &Unit) -> Vec<&'static str> {
+    let kinds = [
+        (DirectoryKind::Runtime, "runtime"),
+        (DirectoryKind::State, "state"),
+        (DirectoryKind::Cache, "cache"),
+        (DirectoryKind::Logs, "logs"),
+        (DirectoryKind::Configuration, "configuration"),
+    ];
+    let has = |kind| unit.exec.directories.iter().any(|set| set.kind == kind && !set.names.is_empty());
+    kinds.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, name)| name).collect()
+}
+
 fn load_error(status: &UnitStatus) -> Value<'static> {
     let id = &status.definition.name;
     let (name, text) = match status.load {
-        unit::LoadState::Loaded => ("", String::new()),
-        unit::LoadState::NotFound => ("org.freedesktop.systemd1.NoSuchUnit", format!("Unit {id} not found.")),
-        unit::LoadState::Masked => ("org.freedesktop.systemd1.UnitMasked", format!("Unit {id} is masked.")),
-        unit::LoadState::BadSetting | unit::LoadState::Error => {
-            ("org.freedesktop.systemd1.BadUnitSetting", status.load_error.clone().unwrap_or_default())
+        LoadState::Loaded => ("", String::new()),
+        LoadState::NotFound => ("org.freedesktop.systemd1.NoSuchUnit", format!("Unit {id} not found.")),
+        LoadState::Masked => ("org.freedesktop.systemd1.UnitMasked", format!("Unit {id} is masked.")),
+        LoadState::BadSetting => {
+            ("org.freedesktop.systemd1.BadUnitSetting", format!("Unit {id} has a bad unit file setting."))
+        }
+        LoadState::Error => {
+            let why = status.load_error.as_deref().unwrap_or_default();
+            let name = match why {
+                "Bad message" => "org.freedesktop.DBus.Error.InconsistentMessage",
+                _ => "org.freedesktop.DBus.Error.InvalidArgs",
+            };
+            let advice = "failed to load properly, please adjust/correct and reload service manager";
+            (name, format!("Unit {id} {advice}: {why}"))
         }
     };
     structure([name.into(), text.into()])

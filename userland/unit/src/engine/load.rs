@@ -118,7 +118,8 @@ impl Engine {
                     graph.add(name, *kind, &real(other));
                 }
             }
-            for mount in mounts_on_the_way(unit) {
+            let needs_mounts = unit.load == LoadState::Loaded;
+            for mount in needs_mounts.then(|| mounts_on_the_way(unit)).into_iter().flatten() {
                 let Some(other) = self.entries.get(&real(&mount)) else { continue };
                 let other = &other.base.unit;
                 if other.load != LoadState::Loaded {
@@ -136,12 +137,12 @@ impl Engine {
 
     /// A target comes after what it pulls in, unless one of them says otherwise.
     fn order_targets(&self, graph: &mut Graph) {
-        use Dependency::{After, Before, BindsTo, PartOf, Requires, Requisite, Upholds, Wants};
+        use Dependency::{After, Before, BindsTo, Requires, Requisite, Upholds, Wants};
         for (name, entry) in &self.entries {
             if name.unit_type() != UnitType::Target || !entry.base.unit.default_dependencies {
                 continue;
             }
-            for other in graph.of(name, &[Requires, Requisite, Wants, BindsTo, PartOf, Upholds]) {
+            for other in graph.of(name, &[Requires, Requisite, Wants, BindsTo, Upholds]) {
                 let defaults =
                     self.entries.get(&other).is_some_and(|entry| entry.base.unit.default_dependencies);
                 if defaults && !graph.has(name, Before, &other) {

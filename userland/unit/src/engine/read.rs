@@ -106,7 +106,7 @@ fn service_status(status: &mut UnitStatus, service: &Service) {
                 role: *role,
                 path: line.path.clone(),
                 argv: line.argv.clone(),
-                ignore_failure: line.flags.ignore_failure,
+                flags: line.flags,
                 start: run.start,
                 exit: run.exit,
                 pid: run.pid,

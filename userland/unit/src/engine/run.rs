@@ -279,7 +279,7 @@ impl Engine {
     pub(super) fn emergency(&mut self, action: EmergencyAction, unit: &UnitName, world: &World<'_>) {
         match action {
             EmergencyAction::None => {}
-            EmergencyAction::Immediate(how) => {
+            EmergencyAction::Force(how) | EmergencyAction::Immediate(how) => {
                 self.log(Some(unit.clone()), Level::Notice, format!("{unit}: going down: {how:?}."));
                 self.fx.actions.push(Action::Shutdown(how));
             }

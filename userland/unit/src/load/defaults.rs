@@ -1,19 +1,23 @@
-//! What a unit has without saying so: defaults, default dependencies, implicit dependencies.
+//! What a unit has without saying so: defaults, default dependencies, implicit dependencies; and what it must have.
+//!
+//! Source: "Implicit Dependencies" and "Default Dependencies" of systemd.unit(5) and its family.
+
+mod mount;
+mod service;
 
 use super::Draft;
-use crate::settings::{Amount, DirectoryKind, KillMode, NotifyAccess, Output, ServiceType};
-use crate::{Dependency, INFINITY, Role, UnitName, UnitType};
+use crate::settings::{Amount, DirectoryKind, Output};
+use crate::{Dependency, UnitName, UnitType};
 
 impl Draft<'_> {
-    /// Fills in and checks; an error makes the unit unusable.
-    pub(super) fn defaults(&mut self) -> Result<(), String> {
+    /// Fills in what the files leave open.
+    pub(super) fn defaults(&mut self) {
         match self.unit.unit_type() {
-            UnitType::Service => self.service_defaults()?,
-            UnitType::Mount => self.mount_defaults()?,
+            UnitType::Service => self.service_defaults(),
+            UnitType::Mount => self.mount_defaults(),
             // what shutting down itself runs in must not go with everything else
             UnitType::Slice if matches!(self.unit.name.as_str(), "-.slice" | "system.slice") => {
                 self.unit.default_dependencies = false;
-                self.unit.refuse_manual_stop = true;
                 let root = self.unit.name.as_str() == "-.slice";
                 if self.unit.description.is_empty() {
                     self.unit.description = if root { "Root Slice" } else { "System Slice" }.into();
@@ -34,103 +38,34 @@ impl Draft<'_> {
         if self.unit.default_dependencies {
             self.default_dependencies();
         }
-        Ok(())
     }
 
-    fn service_defaults(&mut self) -> Result<(), String> {
-        let service = &mut self.service;
-        let name = &self.unit.name;
-        let starts = service.commands(Role::Start).len();
-        if !self.set.contains("Type") {
-            service.kind = match (&service.bus_name, starts) {
-                (Some(_), _) => ServiceType::Dbus,
-                (None, 0) => ServiceType::Oneshot,
-                _ => ServiceType::Simple,
-            };
+    /// Says why the unit cannot be used.
+    pub(super) fn verify(&self) -> Result<(), String> {
+        match self.unit.unit_type() {
+            UnitType::Service => self.verify_service(),
+            UnitType::Mount => self.verify_mount(),
+            _ => Ok(()),
         }
-        let oneshot = service.kind == ServiceType::Oneshot;
-        if starts == 0
-            && service.commands(Role::Stop).is_empty()
-            && self.unit.success_action == Default::default()
+        .map_err(|why| format!("{}: {why} Refusing.", self.unit.name))
+    }
+
+    /// Ties a unit that can be used to its slice.
+    pub(super) fn attach(&mut self) {
+        // the root of all mounts is there before any slice
+        if self.unit.name.as_str() != "-.mount"
+            && let Some(slice) = self.cgroup.slice.clone()
         {
-            return Err(format!(
-                "{name}: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing."
-            ));
+            self.implied(Dependency::Slice, &slice);
+            self.implied(Dependency::Requires, &slice);
+            self.implied(Dependency::After, &slice);
         }
-        if starts == 0 && !oneshot {
-            return Err(format!(
-                "{name}: Service has no ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
-            ));
-        }
-        if starts == 0 && !service.remain_after_exit && self.unit.success_action == Default::default() {
-            return Err(format!(
-                "{name}: Service has no ExecStart= setting, which is only allowed for RemainAfterExit=yes services. Refusing."
-            ));
-        }
-        if starts > 1 && !oneshot {
-            return Err(format!(
-                "{name}: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing."
-            ));
-        }
-        if oneshot {
-            use crate::settings::Restart::{Always, OnSuccess};
-            if matches!(service.restart, Always | OnSuccess) {
-                return Err(format!(
-                    "{name}: Service has Restart= set to either always or on-success, which isn't allowed for Type=oneshot services. Refusing."
-                ));
-            }
-            if !self.set.contains("TimeoutStartSec") {
-                service.timeout_start = INFINITY;
-            }
-        }
-        if service.kind == ServiceType::Dbus && service.bus_name.is_none() {
-            return Err(format!(
-                "{name}: Service is of type D-Bus but no D-Bus service name has been specified. Refusing."
-            ));
-        }
-        let speaks = service.kind == ServiceType::Notify || service.watchdog > 0;
-        if speaks && service.notify_access == NotifyAccess::None {
-            service.notify_access = NotifyAccess::Main;
-        }
-        if self.unit.kill.mode == KillMode::None {
-            self.unit.warnings.push(format!("{name}: KillMode=none leaves processes behind."));
-        }
-        Ok(())
-    }
-
-    fn mount_defaults(&mut self) -> Result<(), String> {
-        let name = self.unit.name.clone();
-        if self.mount.place.is_empty() {
-            self.mount.place = name.to_path().ok_or_else(|| format!("{name} is not the name of a path"))?;
-        }
-        let place = self.mount.place.clone();
-        match UnitName::from_path(&place, UnitType::Mount) {
-            Ok(expected) if expected == name => {}
-            _ => return Err(format!("Where= setting ({place}) doesn't match unit name {name}. Refusing.")),
-        }
-        if self.unit.fragment.is_some() && self.mount.what.is_empty() {
-            return Err(format!("{name}: What= setting is missing. Refusing."));
-        }
-        let parent = place.rsplit_once('/').map_or("", |(parent, _)| parent);
-        if place != "/" {
-            let parent = if parent.is_empty() { "/" } else { parent };
-            self.requires_mounts_for(parent)?;
-        }
-        let what = self.mount.what.clone();
-        let bind = self.mount.options.split(',').any(|option| matches!(option, "bind" | "rbind"));
-        if (bind || self.options_have("loop")) && what.starts_with('/') {
-            self.requires_mounts_for(&what)?;
-        }
-        Ok(())
-    }
-
-    fn options_have(&self, name: &str) -> bool {
-        self.mount.options.split(',').any(|option| option == name)
     }
 
     /// What the settings of processes imply.
     fn processes(&mut self) {
         let mut paths: Vec<String> = Vec::new();
+        let mut late = false;
         paths.extend(
             self.exec
                 .working_directory
@@ -147,9 +82,15 @@ impl Draft<'_> {
         let given = |name: &Option<String>| name.iter().cloned().collect::<Vec<_>>();
         paths.extend(given(&sandbox.network_namespace).into_iter().chain(given(&sandbox.ipc_namespace)));
         for set in &self.exec.directories {
-            if set.kind != DirectoryKind::Configuration {
-                paths.extend(set.names.iter().map(|name| format!("{}/{name}", set.kind.parent())));
+            paths.extend(set.names.iter().map(|name| format!("{}/{name}", set.kind.parent())));
+            // they may be on a root file system that is yet to become writable
+            let kept = matches!(set.kind, DirectoryKind::State | DirectoryKind::Cache | DirectoryKind::Logs);
+            if kept && !set.names.is_empty() {
+                late = true;
             }
+        }
+        if late {
+            self.implied(Dependency::After, "systemd-remount-fs.service");
         }
         for path in paths {
             // the settings hold only absolute paths
@@ -163,7 +104,7 @@ impl Draft<'_> {
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
         };
-        let runs = matches!(self.unit.unit_type(), UnitType::Service);
+        let runs = matches!(self.unit.unit_type(), UnitType::Service | UnitType::Mount | UnitType::Swap);
         if runs && (logs(self.exec.stdout()) || logs(self.exec.stderr())) {
             self.implied(Dependency::After, "systemd-journald.socket");
         }
@@ -181,21 +122,20 @@ impl Draft<'_> {
             UnitType::Service | UnitType::Mount | UnitType::Socket | UnitType::Swap | UnitType::Scope => {
                 match (&self.cgroup.slice, name.instance()) {
                     (Some(slice), _) => slice.clone(),
-                    (None, Some(_)) if name.unit_type() == UnitType::Service => {
-                        format!("system-{}.slice", crate::name::escape(name.prefix()))
-                    }
-                    (None, _) => "system.slice".into(),
+                    (None, Some(_)) => format!("system-{}.slice", crate::name::escape(name.prefix())),
+                    (None, None) if self.is_extrinsic() => "-.slice".into(),
+                    (None, None) => "system.slice".into(),
                 }
             }
             _ => return,
         };
-        self.cgroup.slice = Some(slice.clone());
-        // the root of all mounts is there before any slice
-        if name.as_str() != "-.mount" {
-            self.implied(Dependency::Slice, &slice);
-            self.implied(Dependency::Requires, &slice);
-            self.implied(Dependency::After, &slice);
-        }
+        self.cgroup.slice = Some(slice);
+    }
+
+    /// It is there longer than the system is up: nothing that starts or stops it is implied.
+    fn is_extrinsic(&self) -> bool {
+        self.unit.name.is_perpetual()
+            || (self.unit.unit_type() == UnitType::Mount && self.mount_is_extrinsic())
     }
 
     fn default_dependencies(&mut self) {
@@ -217,36 +157,6 @@ impl Draft<'_> {
         }
         self.implied(Conflicts, "shutdown.target");
         self.implied(Before, "shutdown.target");
-    }
-
-    fn mount_dependencies(&mut self) {
-        use Dependency::{After, Before, Conflicts, Wants};
-        // mounted by nobody's unit file: whoever mounted it, or the end of PID 1, unmounts it
-        let place = self.mount.place.as_str();
-        let system = ["/proc", "/sys", "/dev", "/run"].iter().any(|root| {
-            place.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        if matches!(place, "/" | "/usr" | "/etc" | "/var") || system || self.unit.fragment.is_none() {
-            return;
-        }
-        let network = self.options_have("_netdev")
-            || matches!(
-                self.mount.fs_type.as_str(),
-                "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "glusterfs" | "ncpfs"
-            );
-        if network {
-            self.implied(After, "remote-fs-pre.target");
-            self.implied(After, "network.target");
-            self.implied(After, "network-online.target");
-            self.implied(Wants, "network-online.target");
-        } else {
-            self.implied(After, "local-fs-pre.target");
-        }
-        if !self.options_have("nofail") {
-            self.implied(Before, if network { "remote-fs.target" } else { "local-fs.target" });
-        }
-        self.implied(Before, "umount.target");
-        self.implied(Conflicts, "umount.target");
     }
 
     pub(super) fn requires_mounts_for(&mut self, path: &str) -> Result<(), String> {

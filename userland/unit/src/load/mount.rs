@@ -1,16 +1,17 @@
 //! The [Mount] section, systemd.mount(5).
 
-use super::value::{boolean, mode, timeout};
+use super::value::{boolean, mode, path, timeout};
 use super::{Draft, Outcome, Taken};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let context = draft.context;
     let mount = &mut draft.mount;
     match key {
-        "What" => mount.what = context.expand(value),
-        "Where" => mount.place = normal(&context.expand(value)),
-        "Type" => mount.fs_type = context.expand(value),
-        "Options" => mount.options = context.expand(value),
+        "What" => mount.what = context.resolve(value)?,
+        "Where" if value.is_empty() => mount.place.clear(),
+        "Where" => mount.place = path(&context.resolve(value)?)?,
+        "Type" => mount.fs_type = context.resolve(value)?,
+        "Options" => mount.options = context.resolve(value)?,
         "SloppyOptions" => mount.sloppy_options = boolean(value)?,
         "LazyUnmount" => mount.lazy_unmount = boolean(value)?,
         "ForceUnmount" => mount.force_unmount = boolean(value)?,
@@ -20,9 +21,4 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         _ => return Ok(Taken::Unknown),
     }
     Ok(Taken::Yes)
-}
-
-fn normal(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    format!("/{}", parts.join("/"))
 }

@@ -1,14 +1,15 @@
 //! The [Service] section, systemd.service(5).
 
-use super::value::{boolean, exit_set, number, span, timeout};
+use super::value::{boolean, exit_set, number, path, span, timeout};
 use super::{Draft, Outcome, Taken};
-use crate::settings::{NotifyAccess, Restart, ServiceType};
-use crate::{INFINITY, Role, exec};
+use crate::settings::{ExitType, NotifyAccess, OomPolicy, Restart, ServiceType, TimeoutMode};
+use crate::{Dependency, INFINITY, Role, UnitName, UnitType, exec};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     if let Some(role) = role(key) {
         return commands(draft, role, value);
     }
+    let context = draft.context;
     let service = &mut draft.service;
     match key {
         "Type" => {
@@ -18,11 +19,20 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 "forking" => ServiceType::Forking,
                 "oneshot" => ServiceType::Oneshot,
                 "dbus" => ServiceType::Dbus,
+                // the latter came with 253
                 "notify" | "notify-reload" => ServiceType::Notify,
                 "idle" => ServiceType::Idle,
                 _ => return Err(format!("\"{value}\" is not a service type")),
             };
+            service.kind_known = true;
             draft.set.insert("Type");
+        }
+        "ExitType" => {
+            service.exit_type = match value {
+                "main" => ExitType::Main,
+                "cgroup" => ExitType::Cgroup,
+                _ => return Err(format!("\"{value}\" is neither main nor cgroup")),
+            }
         }
         "Restart" => {
             service.restart = match value {
@@ -45,14 +55,39 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 _ => return Err(format!("\"{value}\" is not none, main, exec or all")),
             }
         }
+        "OOMPolicy" => {
+            service.oom_policy = Some(match value {
+                "continue" => OomPolicy::Continue,
+                "stop" => OomPolicy::Stop,
+                "kill" => OomPolicy::Kill,
+                _ => return Err(format!("\"{value}\" is not continue, stop or kill")),
+            })
+        }
         "RemainAfterExit" => service.remain_after_exit = boolean(value)?,
         "GuessMainPID" => service.guess_main_pid = boolean(value)?,
+        "RootDirectoryStartOnly" => service.root_directory_start_only = boolean(value)?,
+        "PermissionsStartOnly" => service.permissions_start_only = boolean(value)?,
         "PIDFile" if value.is_empty() => service.pid_file = None,
         "PIDFile" => {
-            let path = draft.context.expand(value);
-            service.pid_file = Some(if path.starts_with('/') { path } else { format!("/run/{path}") });
+            let given = context.resolve(value)?;
+            let given = if given.starts_with('/') { given } else { format!("/run/{given}") };
+            let file = path(&given)?;
+            // of old
+            let file = file.strip_prefix("/var/run/").map_or(file.clone(), |rest| format!("/run/{rest}"));
+            service.pid_file = Some(file);
         }
-        "BusName" => service.bus_name = Some(draft.context.expand(value)),
+        "BusName" if value.is_empty() => service.bus_name = None,
+        "BusName" => {
+            let name = context.resolve(value)?;
+            if !is_bus_name(&name) {
+                return Err(format!("\"{name}\" is not a bus name"));
+            }
+            service.bus_name = Some(name);
+        }
+        "Sockets" => return sockets(draft, value),
+        "FileDescriptorStoreMax" => service.fd_store_max = number(value)?,
+        "USBFunctionDescriptors" => service.usb_descriptors = optional_path(&context.resolve(value)?)?,
+        "USBFunctionStrings" => service.usb_strings = optional_path(&context.resolve(value)?)?,
         "RestartSec" => service.restart_usec = span(value)?,
         "TimeoutSec" => {
             let usec = timeout(value)?;
@@ -66,22 +101,30 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         }
         "TimeoutStopSec" => service.timeout_stop = timeout(value)?,
         "TimeoutAbortSec" if value.is_empty() => service.timeout_abort = None,
-        "TimeoutAbortSec" => service.timeout_abort = Some(timeout(value)?),
-        "RuntimeMaxSec" => service.runtime_max = timeout(value)?,
+        "TimeoutAbortSec" => service.timeout_abort = Some(span(value)?),
+        "TimeoutStartFailureMode" => service.timeout_start_mode = timeout_mode(value)?,
+        "TimeoutStopFailureMode" => service.timeout_stop_mode = timeout_mode(value)?,
+        "RuntimeMaxSec" => service.runtime_max = span(value)?,
+        "RuntimeRandomizedExtraSec" => service.runtime_extra = span(value)?,
         "WatchdogSec" => {
             let usec = span(value)?;
             service.watchdog = if usec == INFINITY { 0 } else { usec };
+            if usec > 0 {
+                draft.set.insert("WatchdogSec");
+            } else {
+                draft.set.remove("WatchdogSec");
+            }
         }
         "SuccessExitStatus" => exit_set(value, &mut service.success)?,
         "RestartPreventExitStatus" => exit_set(value, &mut service.restart_prevent)?,
         "RestartForceExitStatus" => exit_set(value, &mut service.restart_force)?,
-        "RootDirectoryStartOnly" => service.root_directory_start_only = boolean(value)?,
         // their place until systemd 230
-        "StartLimitInterval" => draft.unit.start_limit_interval = span(value)?,
-        "StartLimitBurst" => draft.unit.start_limit_burst = number(value)?,
-        "StartLimitAction" | "FailureAction" | "RebootArgument" => {
+        "StartLimitInterval" | "StartLimitBurst" | "StartLimitAction" | "FailureAction"
+        | "RebootArgument" => {
             return super::unit::unit(draft, key, value);
         }
+        // gone, and without a successor
+        "SysVStartPriority" | "BusPolicy" => {}
         _ => return Ok(Taken::Unknown),
     }
     Ok(Taken::Yes)
@@ -100,13 +143,62 @@ fn role(key: &str) -> Option<Role> {
     })
 }
 
+/// A line that cannot be run makes the unit unusable, unless it begins with `-`.
 fn commands(draft: &mut Draft<'_>, role: Role, value: &str) -> Outcome {
     if value.is_empty() {
         draft.service.commands.remove(&role);
         return Ok(Taken::Yes);
     }
     let context = draft.context;
-    let lines = exec::parse(value, &|text| context.expand(text)).map_err(|error| error.to_string())?;
-    draft.service.commands.entry(role).or_default().extend(lines);
-    Ok(Taken::Yes)
+    let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
+    let (lines, broken) = exec::parse(value, &resolve);
+    if !lines.is_empty() {
+        draft.service.commands.entry(role).or_default().extend(lines);
+    }
+    match broken {
+        None => Ok(Taken::Yes),
+        Some((why, fatal)) => {
+            draft.fatal = fatal.then(|| why.to_string());
+            Err(why.to_string())
+        }
+    }
+}
+
+/// The sockets that this service takes over; a unit of another kind is none.
+fn sockets(draft: &mut Draft<'_>, value: &str) -> Outcome {
+    let mut bad = Vec::new();
+    for word in value.split_whitespace() {
+        match UnitName::parse(&draft.context.resolve_name(word)?) {
+            Ok(name) if name.unit_type() == UnitType::Socket => {
+                for kind in [Dependency::Wants, Dependency::After, Dependency::TriggeredBy] {
+                    draft.add(kind, name.clone());
+                }
+            }
+            _ => bad.push(word),
+        }
+    }
+    if bad.is_empty() { Ok(Taken::Yes) } else { Err(format!("not sockets: {}", bad.join(" "))) }
+}
+
+fn timeout_mode(text: &str) -> Result<TimeoutMode, String> {
+    match text {
+        "terminate" => Ok(TimeoutMode::Terminate),
+        "abort" => Ok(TimeoutMode::Abort),
+        "kill" => Ok(TimeoutMode::Kill),
+        _ => Err(format!("\"{text}\" is not terminate, abort or kill")),
+    }
+}
+
+fn optional_path(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() { Ok(None) } else { path(text).map(Some) }
+}
+
+/// D-Bus Specification, "Bus names": two elements or more, none begins with a digit.
+fn is_bus_name(name: &str) -> bool {
+    let element = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with(|c: char| c.is_ascii_digit())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    };
+    name.len() <= 255 && name.contains('.') && name.split('.').all(element)
 }

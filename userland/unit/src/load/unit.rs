@@ -1,13 +1,12 @@
 //! The [Unit] and [Install] sections, systemd.unit(5).
 
-use super::value::{boolean, number, span, timeout};
+use super::value::{boolean, number, path, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::condition::{Check, KINDS};
-use crate::unit::EmergencyAction;
-use crate::{Dependency, JobMode, Shutdown, UnitName, exec::words};
+use crate::{Dependency, EmergencyAction, JobMode, UnitName, exec::words};
 
 pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
-    let expand = |text: &str| draft.context.expand(text);
+    let context = draft.context;
     if let Some(kind) = Dependency::from_directive(key) {
         return dependencies(draft, kind, value);
     }
@@ -20,18 +19,30 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     }
     let unit = &mut draft.unit;
     match key {
-        "Description" => unit.description = expand(value),
+        "Description" => unit.description = context.resolve(value)?,
         "Documentation" if value.is_empty() => unit.documentation.clear(),
         "Documentation" => {
-            let documentation: Vec<String> = value.split_whitespace().map(expand).collect();
-            unit.documentation.extend(documentation);
+            let uris = words(&context.resolve(value)?).map_err(|error| error.to_string())?;
+            let (good, bad): (Vec<String>, Vec<String>) =
+                uris.into_iter().partition(|uri| is_documentation(uri));
+            unit.documentation.extend(good);
+            if !bad.is_empty() {
+                return Err(format!("Invalid URL: {}", bad.join(" ")));
+            }
         }
-        "SourcePath" => unit.source_path = Some(expand(value)),
+        "SourcePath" if value.is_empty() => unit.source_path = None,
+        "SourcePath" => unit.source_path = Some(path(&context.resolve(value)?)?),
         "RequiresMountsFor" => {
-            let paths: Vec<String> =
-                words(value).map_err(|error| error.to_string())?.iter().map(|p| expand(p)).collect();
-            for path in paths {
-                draft.requires_mounts_for(&path)?;
+            let mut bad = Vec::new();
+            for word in words(value).map_err(|error| error.to_string())? {
+                let resolved = context.resolve(&word).map_err(|error| error.to_string());
+                match resolved.and_then(|word| path(&word)) {
+                    Ok(path) => _ = unit.mounts_for.insert(path),
+                    Err(why) => bad.push(why),
+                }
+            }
+            if !bad.is_empty() {
+                return Err(bad.join("; "));
             }
         }
         "StopWhenUnneeded" => unit.stop_when_unneeded = boolean(value)?,
@@ -45,22 +56,35 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             unit.on_failure_mode = if boolean(value)? { JobMode::Isolate } else { JobMode::Replace }
         }
         "OnSuccessJobMode" => unit.on_success_mode = job_mode(value)?,
-        "JobTimeoutSec" => unit.job_timeout = timeout(value)?,
-        "JobRunningTimeoutSec" => unit.job_running_timeout = timeout(value)?,
+        "JobTimeoutSec" => {
+            unit.job_timeout = timeout(value)?;
+            if !draft.set.contains("JobRunningTimeoutSec") {
+                unit.job_running_timeout = unit.job_timeout;
+            }
+        }
+        "JobRunningTimeoutSec" => {
+            unit.job_running_timeout = timeout(value)?;
+            draft.set.insert("JobRunningTimeoutSec");
+        }
+        "JobTimeoutRebootArgument" => unit.job_timeout_reboot_argument = optional(context.resolve(value)?),
         "JobTimeoutAction" => unit.job_timeout_action = emergency(value)?,
         "StartLimitIntervalSec" | "StartLimitInterval" => unit.start_limit_interval = span(value)?,
         "StartLimitBurst" => unit.start_limit_burst = number(value)?,
         "StartLimitAction" => unit.start_limit_action = emergency(value)?,
         "FailureAction" => unit.failure_action = emergency(value)?,
         "SuccessAction" => unit.success_action = emergency(value)?,
-        // read by other tools, or of no effect for us
-        "CollectMode"
-        | "RebootArgument"
-        | "JobTimeoutRebootArgument"
-        | "IgnoreOnSnapshot"
-        | "SurviveFinalKillSignal"
-        | "FailureActionExitStatus"
-        | "SuccessActionExitStatus" => {}
+        "FailureActionExitStatus" => unit.failure_exit_status = exit_status(value)?,
+        "SuccessActionExitStatus" => unit.success_exit_status = exit_status(value)?,
+        "RebootArgument" => unit.reboot_argument = optional(context.resolve(value)?),
+        "CollectMode" => {
+            unit.collect_failed = match value {
+                "inactive" => false,
+                "inactive-or-failed" => true,
+                _ => return Err(format!("\"{value}\" is neither inactive nor inactive-or-failed")),
+            }
+        }
+        // gone, or of no effect for us
+        "IgnoreOnSnapshot" | "SurviveFinalKillSignal" => {}
         _ => return Ok(Taken::Unknown),
     }
     Ok(Taken::Yes)
@@ -87,13 +111,14 @@ pub(super) fn install(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome 
     Ok(Taken::Yes)
 }
 
-/// An empty value does not reset: dependencies only add up.
+/// An empty value does not reset: dependencies only add up. There is no quoting in names.
 fn dependencies(draft: &mut Draft<'_>, kind: Dependency, value: &str) -> Outcome {
     let mut bad = Vec::new();
-    for word in words(value).map_err(|error| error.to_string())? {
-        match UnitName::parse(&draft.context.expand(&word)) {
-            Ok(name) if !name.is_template() => draft.add(kind, name),
-            _ => bad.push(word),
+    for word in value.split_whitespace() {
+        let resolved = draft.context.resolve_name(word).ok().and_then(|name| UnitName::parse(&name).ok());
+        match resolved.and_then(|name| name.filled_in_for(draft.context.unit).ok()) {
+            Some(name) => draft.add(kind, name),
+            None => bad.push(word),
         }
     }
     if bad.is_empty() { Ok(Taken::Yes) } else { Err(format!("not unit names: {}", bad.join(" "))) }
@@ -101,18 +126,36 @@ fn dependencies(draft: &mut Draft<'_>, kind: Dependency, value: &str) -> Outcome
 
 /// An empty value forgets every check so far.
 fn check(draft: &mut Draft<'_>, name: &'static str, asserts: bool, value: &str) -> Outcome {
-    let parameter = value.trim();
-    let mut rest = parameter;
+    let list = if asserts { &mut draft.unit.asserts } else { &mut draft.unit.conditions };
+    if value.is_empty() {
+        list.clear();
+        return Ok(Taken::Yes);
+    }
+    let mut rest = value;
     let trigger = rest.strip_prefix('|').map(|after| rest = after.trim_start()).is_some();
     let negate = rest.strip_prefix('!').map(|after| rest = after.trim_start()).is_some();
-    let parameter_text = draft.context.expand(rest);
-    let list = if asserts { &mut draft.unit.asserts } else { &mut draft.unit.conditions };
-    if parameter.is_empty() {
-        list.clear();
-    } else {
-        list.push(Check { name, trigger, negate, parameter: parameter_text });
+    let mut parameter = draft.context.resolve(rest)?;
+    if ["Path", "Directory", "File", "NeedsUpdate"].iter().any(|prefix| name.starts_with(prefix)) {
+        parameter = path(&parameter)?;
     }
+    list.push(Check { name, trigger, negate, parameter });
     Ok(Taken::Yes)
+}
+
+/// A URI of the kinds that `systemctl status` shows.
+fn is_documentation(uri: &str) -> bool {
+    let rest = ["http://", "https://", "info:", "man:"].iter().find_map(|scheme| uri.strip_prefix(scheme));
+    let file = uri.strip_prefix("file:").filter(|path| path.starts_with('/'));
+    rest.or(file).is_some_and(|rest| !rest.is_empty() && rest.is_ascii())
+}
+
+fn optional(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Empty: whatever the program said.
+fn exit_status(text: &str) -> Result<Option<u8>, String> {
+    if text.is_empty() { Ok(None) } else { number(text).map(Some) }
 }
 
 fn job_mode(text: &str) -> Result<JobMode, String> {
@@ -129,19 +172,5 @@ fn job_mode(text: &str) -> Result<JobMode, String> {
 }
 
 fn emergency(text: &str) -> Result<EmergencyAction, String> {
-    use EmergencyAction::{Immediate, None, Orderly};
-    Ok(match text {
-        "none" => None,
-        "reboot" => Orderly(Shutdown::Reboot),
-        "reboot-force" | "reboot-immediate" => Immediate(Shutdown::Reboot),
-        "poweroff" => Orderly(Shutdown::PowerOff),
-        "poweroff-force" | "poweroff-immediate" => Immediate(Shutdown::PowerOff),
-        "exit" => Orderly(Shutdown::Exit(0)),
-        "exit-force" => Immediate(Shutdown::Exit(0)),
-        "halt" => Orderly(Shutdown::Halt),
-        "halt-force" | "halt-immediate" => Immediate(Shutdown::Halt),
-        "kexec" => Orderly(Shutdown::Kexec),
-        "kexec-force" => Immediate(Shutdown::Kexec),
-        _ => return Err(format!("\"{text}\" is not an action")),
-    })
+    EmergencyAction::parse(text).ok_or_else(|| format!("\"{text}\" is not an action"))
 }

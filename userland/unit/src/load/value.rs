@@ -19,8 +19,35 @@ pub(super) fn timeout(text: &str) -> Result<u64, String> {
     span(text).map(|usec| if usec == 0 { crate::INFINITY } else { usec })
 }
 
+/// A number: decimal, or with `0x`, `0o`, `0b` or a leading zero to the base that those say.
 pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("\"{text}\" is not a number that fits"))
+    let error = || format!("\"{text}\" is not a number that fits");
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let based = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)].into_iter().find_map(|(prefix, base)| {
+        digits.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(|rest| (rest, base))
+    });
+    match based {
+        Some((rest, base)) => {
+            let number = u64::from_str_radix(rest, base).map_err(|_| error())?;
+            format!("{sign}{number}").parse().map_err(|_| error())
+        }
+        None => format!("{sign}{digits}").parse().map_err(|_| error()),
+    }
+}
+
+/// An absolute path without `..`; what does not matter in it is taken out.
+pub(super) fn path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("path is not absolute: {text}"));
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return Err(format!("path is not normalized: {text}"));
+    }
+    Ok(format!("/{}", parts.join("/")))
 }
 
 pub(super) fn mode(text: &str) -> Result<u32, String> {
@@ -129,7 +156,7 @@ pub(super) fn signal(text: &str) -> Result<i32, String> {
 }
 
 /// A signal's name without SIG, if it has one.
-pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
+pub fn signal_name(number: i32) -> Option<&'static str> {
     SIGNALS.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
 }
 
@@ -217,7 +244,7 @@ pub(super) fn exit_set(text: &str, set: &mut ExitSet) -> Result<(), String> {
     let mut bad = Vec::new();
     for word in text.split_whitespace() {
         let named = STATUSES.iter().find(|(name, _)| *name == word).map(|(_, code)| *code);
-        if let Some(code) = named.or_else(|| word.parse().ok().filter(|code| (0..=255).contains(code))) {
+        if let Some(code) = named.or_else(|| number::<u8>(word).ok().map(i32::from)) {
             set.codes.insert(code);
         } else if let Ok(number) = signal(word) {
             set.signals.insert(number);
@@ -228,7 +255,8 @@ pub(super) fn exit_set(text: &str, set: &mut ExitSet) -> Result<(), String> {
     if bad.is_empty() { Ok(()) } else { Err(format!("neither exit status nor signal: {}", bad.join(" "))) }
 }
 
-const CAPABILITIES: &[&str] = &[
+/// The names of capabilities, without `cap_`, in the order of their numbers.
+pub const CAPABILITIES: &[&str] = &[
     "chown",
     "dac_override",
     "dac_read_search",

@@ -297,6 +297,9 @@ impl Service {
         line: &CommandLine,
     ) -> Result<Process, String> {
         let settings = settings(stage);
+        let mut line = line.clone();
+        line.flags.full_privileges |= settings.permissions_start_only && role != Role::Start;
+        let line = &line;
         let mut own = Vec::new();
         if let Some(Pid(pid)) = self.main.as_ref().and_then(|main| main.pid).filter(|_| role != Role::Start) {
             own.push(("MAINPID", pid.to_string()));

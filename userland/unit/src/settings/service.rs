@@ -101,6 +101,71 @@ impl NotifyAccess {
     }
 }
 
+/// ExitType=
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExitType {
+    /// It ends with its main process.
+    #[default]
+    Main,
+    /// It ends with the last process of its cgroup.
+    Cgroup,
+}
+
+impl ExitType {
+    /// systemd's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExitType::Main => "main",
+            ExitType::Cgroup => "cgroup",
+        }
+    }
+}
+
+/// TimeoutStartFailureMode=, TimeoutStopFailureMode=
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeoutMode {
+    /// SIGTERM, and the rest of stopping.
+    #[default]
+    Terminate,
+    /// WatchdogSignal=
+    Abort,
+    /// FinalKillSignal= at once.
+    Kill,
+}
+
+impl TimeoutMode {
+    /// systemd's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TimeoutMode::Terminate => "terminate",
+            TimeoutMode::Abort => "abort",
+            TimeoutMode::Kill => "kill",
+        }
+    }
+}
+
+/// OOMPolicy=
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OomPolicy {
+    /// Log it.
+    Continue,
+    /// Stop the unit.
+    Stop,
+    /// Have the kernel kill the rest of it.
+    Kill,
+}
+
+impl OomPolicy {
+    /// systemd's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OomPolicy::Continue => "continue",
+            OomPolicy::Stop => "stop",
+            OomPolicy::Kill => "kill",
+        }
+    }
+}
+
 /// A set of exit codes and signals: SuccessExitStatus= and its kin.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExitSet {
@@ -111,6 +176,11 @@ pub struct ExitSet {
 }
 
 impl ExitSet {
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.codes.is_empty() && self.signals.is_empty()
+    }
+
     /// Whether the status is in the set.
     pub fn contains(&self, status: ExitStatus) -> bool {
         match status {
@@ -125,6 +195,8 @@ impl ExitSet {
 pub struct ServiceSettings {
     /// Type=
     pub kind: ServiceType,
+    /// Type= was given, or the rest of a file that can be used tells it.
+    pub kind_known: bool,
     /// The command lines of each Exec*= directive.
     pub commands: BTreeMap<Role, Vec<CommandLine>>,
     /// RemainAfterExit=
@@ -149,8 +221,26 @@ pub struct ServiceSettings {
     pub timeout_abort: Option<Usec>,
     /// RuntimeMaxSec=
     pub runtime_max: Usec,
+    /// RuntimeRandomizedExtraSec=
+    pub runtime_extra: Usec,
     /// WatchdogSec=; zero: off
     pub watchdog: Usec,
+    /// ExitType=
+    pub exit_type: ExitType,
+    /// TimeoutStartFailureMode=
+    pub timeout_start_mode: TimeoutMode,
+    /// TimeoutStopFailureMode=
+    pub timeout_stop_mode: TimeoutMode,
+    /// OOMPolicy=; `None` only while loading
+    pub oom_policy: Option<OomPolicy>,
+    /// PermissionsStartOnly=: of old, as if `+` were before every command line but ExecStart='s
+    pub permissions_start_only: bool,
+    /// FileDescriptorStoreMax=
+    pub fd_store_max: u32,
+    /// USBFunctionDescriptors=
+    pub usb_descriptors: Option<String>,
+    /// USBFunctionStrings=
+    pub usb_strings: Option<String>,
     /// SuccessExitStatus=
     pub success: ExitSet,
     /// RestartPreventExitStatus=
@@ -165,6 +255,7 @@ impl Default for ServiceSettings {
     fn default() -> Self {
         ServiceSettings {
             kind: ServiceType::Simple,
+            kind_known: false,
             commands: BTreeMap::new(),
             remain_after_exit: false,
             guess_main_pid: true,
@@ -177,7 +268,16 @@ impl Default for ServiceSettings {
             timeout_stop: 90_000_000,
             timeout_abort: None,
             runtime_max: INFINITY,
+            runtime_extra: 0,
             watchdog: 0,
+            exit_type: ExitType::Main,
+            timeout_start_mode: TimeoutMode::Terminate,
+            timeout_stop_mode: TimeoutMode::Terminate,
+            oom_policy: None,
+            permissions_start_only: false,
+            fd_store_max: 0,
+            usb_descriptors: None,
+            usb_strings: None,
             success: ExitSet::default(),
             restart_prevent: ExitSet::default(),
             restart_force: ExitSet::default(),

@@ -46,7 +46,8 @@ impl Catalog for Files {
             return Ok(sources);
         }
         sources.fragment = fragment;
-        for directory in name.drop_in_directories() {
+        for stem in name.drop_in_stems().into_iter().chain([name.unit_type().as_str().to_string()]) {
+            let directory = format!("{stem}.d");
             let inside =
                 self.0.range(format!("{directory}/")..).take_while(|(path, _)| path.starts_with(&directory));
             sources

@@ -49,10 +49,18 @@ pub(super) fn tell(status: &UnitStatus, facts: &mut Facts) {
 
 fn line(command: &CommandStatus, extended: bool) -> Value<'static> {
     let (code, result) = command.status.map_or((0, 0), code);
+    let flags = command.flags;
+    let names = [
+        ("ignore-failure", flags.ignore_failure),
+        ("privileged", flags.full_privileges),
+        ("no-setuid", flags.no_setuid),
+        ("ambient", flags.ambient),
+        ("no-env-expand", flags.no_substitution),
+    ];
     let flags = if extended {
-        strings(command.ignore_failure.then_some("ignore-failure"))
+        strings(names.into_iter().filter(|(_, set)| *set).map(|(name, _)| name))
     } else {
-        command.ignore_failure.into()
+        flags.ignore_failure.into()
     };
     structure([
         command.path.clone().into(),
