@@ -1,7 +1,8 @@
 //! LoadCredential=, SetCredential=.
 
-use super::stream::{base64, unescaped};
+use super::stream::base64;
 use super::{Draft, Outcome, Taken};
+use crate::c_escape::unescape;
 use crate::settings::{LoadedCredential, SetCredential};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
@@ -28,7 +29,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 value.split_once(':').ok_or("SetCredential= takes a name, a colon and a value")?;
             let name = checked(context.expand(name))?;
             let (value, list) = match key {
-                "SetCredential" => (unescaped(&context.expand(text)), &mut to.set),
+                "SetCredential" => (unescape(&context.expand(text)), &mut to.set),
                 _ => (base64(text)?, &mut to.set_encrypted),
             };
             list.retain(|known| known.name != name);

@@ -2,6 +2,7 @@
 
 use super::super::value::{boolean, number, span};
 use super::{Draft, Outcome, Taken, absolute, words};
+use crate::c_escape::unescape;
 use crate::settings::{Input, Output};
 
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
@@ -23,7 +24,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "StandardInputText" | "StandardInputData" if value.is_empty() => exec.input_data.clear(),
         "StandardInputText" => {
             let text = context.expand(value);
-            exec.input_data.extend(unescaped(&text));
+            exec.input_data.extend(unescape(&text));
             exec.input_data.push(b'\n');
         }
         "StandardInputData" => exec.input_data.extend(base64(value)?),
@@ -117,40 +118,6 @@ fn is_field(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(letter) && name.starts_with(|first: char| first.is_ascii_uppercase())
 }
 
-/// C's escapes; what is none stays as it is.
-pub(super) fn unescaped(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes().peekable();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        match bytes.next() {
-            Some(b'n') => out.push(b'\n'),
-            Some(b't') => out.push(b'\t'),
-            Some(b'r') => out.push(b'\r'),
-            Some(b'a') => out.push(7),
-            Some(b'b') => out.push(8),
-            Some(b'f') => out.push(12),
-            Some(b'v') => out.push(11),
-            Some(b's') => out.push(b' '),
-            Some(same @ (b'\\' | b'"' | b'\'')) => out.push(same),
-            Some(b'x') => {
-                let digits: Vec<u8> =
-                    std::iter::from_fn(|| bytes.next_if(u8::is_ascii_hexdigit)).take(2).collect();
-                match u8::from_str_radix(&String::from_utf8_lossy(&digits), 16) {
-                    Ok(value) => out.push(value),
-                    Err(_) => out.extend([b'\\', b'x'].into_iter().chain(digits)),
-                }
-            }
-            Some(other) => out.extend([b'\\', other]),
-            None => out.push(b'\\'),
-        }
-    }
-    out
-}
-
 /// RFC 4648, white space between.
 pub(super) fn base64(text: &str) -> Result<Vec<u8>, String> {
     let bad = || "this is not base64".to_string();
@@ -195,7 +162,6 @@ mod tests {
         assert_eq!(base64("aGVs bG8K"), Ok(b"hello\n".to_vec()));
         assert_eq!(base64("aA=="), Ok(b"h".to_vec()));
         assert!(base64("a").is_err() && base64("a=b").is_err() && base64("*").is_err());
-        assert_eq!(unescaped("a\\x41\\n\\q\\"), b"aA\n\\q\\");
     }
 
     #[test]
