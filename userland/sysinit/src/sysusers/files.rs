@@ -54,14 +54,14 @@ impl Table {
     fn join(&mut self, name: &str, member: &str) {
         let is_of = |line: &&mut String| line.split(':').next() == Some(name);
         let Some(line) = self.lines.iter_mut().find(is_of) else { return };
-        let members = line.rsplit(':').next().unwrap_or_default();
-        if members.split(',').any(|known| known == member) {
+        let Some((head, members)) = line.rsplit_once(':') else { return };
+        let mut members: Vec<&str> = members.split(',').filter(|known| !known.is_empty()).collect();
+        if members.contains(&member) {
             return;
         }
-        if !members.is_empty() {
-            line.push(',');
-        }
-        line.push_str(member);
+        members.push(member);
+        members.sort_unstable();
+        *line = format!("{head}:{}", members.join(","));
         self.changed = true;
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::{DATA_ERROR, confd};
+use crate::confd;
 
 const FOLDER: &str = "sysusers.d";
 
@@ -51,13 +51,11 @@ pub(crate) fn main(options: Options) -> u8 {
             return 1;
         }
     };
-    let mut bad = false;
     let mut wanted = plan::Wanted::default();
     for line in lines {
         let added = line::parse(&options.root, &line.text).and_then(|entry| wanted.add(entry));
         if let Err(why) = added {
             line.complain(why);
-            bad = true;
         }
     }
     let written = files::Database::read(&options.root).and_then(|mut database| {
@@ -67,7 +65,6 @@ pub(crate) fn main(options: Options) -> u8 {
         if options.dry_run { Ok(()) } else { database.write(&options.root) }
     });
     match written {
-        Ok(()) if bad => DATA_ERROR,
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");

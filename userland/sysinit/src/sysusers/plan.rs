@@ -68,7 +68,10 @@ pub fn carry_out(wanted: &Wanted, root: &Path, database: &mut Database) -> Resul
         maker.group(group, &Number::Any, None)?;
     }
     for user in &wanted.users {
-        maker.user(user)?;
+        // One that cannot be made keeps nobody from the others.
+        if let Err(why) = maker.user(user) {
+            eprintln!("{why}");
+        }
     }
     for (user, group) in &wanted.members {
         if maker.database.user(user).is_none() {

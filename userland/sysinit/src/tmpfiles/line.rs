@@ -91,18 +91,23 @@ impl Kind {
 
     /// Whether the path is the line's own: no second line may say what is there.
     pub fn owns(self) -> bool {
+        self.rank() == 0
+    }
+
+    /// In which order lines about one path are carried out.
+    pub fn rank(self) -> u8 {
         use Kind::*;
-        !matches!(
-            self,
-            Rights
-                | RightsBelow
-                | ExtendedAttributes
-                | ExtendedAttributesBelow
-                | FileAttributes
-                | FileAttributesBelow
-                | AccessList
-                | AccessListBelow
-        )
+        match self {
+            AccessListBelow => 1,
+            FileAttributesBelow => 2,
+            ExtendedAttributesBelow => 3,
+            RightsBelow => 4,
+            AccessList => 5,
+            FileAttributes => 6,
+            ExtendedAttributes => 7,
+            Rights => 8,
+            _ => 0,
+        }
     }
 
     /// Whether the path is a pattern.

@@ -188,9 +188,12 @@ fn copy(root: &Root, item: &Item, place: &Place, there: Option<FileType>) -> io:
     let empty = there == Some(FileType::Directory) && names(place)?.is_empty();
     if there.is_none() || empty {
         let source = std::ffi::OsStr::from_bytes(item.argument.as_deref().unwrap_or_default());
-        let from = root.place(Path::new(source))?;
+        // Nothing to copy is no failure: the factory has not everything.
+        let from = match root.place(Path::new(source)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            from => from?,
+        };
         if from.stat()?.is_none() {
-            // Nothing to copy is no failure: the factory has not everything.
             return Ok(());
         }
         copy_tree(&from, place, 0)?;

@@ -143,9 +143,9 @@ fn read(options: &Options, files: &[PathBuf]) -> (Vec<Item>, bool) {
         }
     }
     // What is named comes before what is a pattern; folders before what is in them; at one path the line that makes it
-    // first.
+    // first, then the others by their letters.
     items.sort_by(|one, other| {
-        let rank = |item: &Item| (item.is_glob(), item.path.clone(), !item.kind.owns());
+        let rank = |item: &Item| (item.is_glob(), item.path.clone(), item.kind.rank());
         rank(one).cmp(&rank(other))
     });
     inherit_ages(&mut items);
