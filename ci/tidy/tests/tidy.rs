@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("provision", SERVICE),
     ("ssh", SERVICE),
     ("sudo", SERVICE),
+    ("sysinit", &["accounts", "unit"]),
     ("tools", SERVICE),
     ("corten", SERVICES),
     ("image", &["update-engine"]),
@@ -30,8 +31,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 const SERVICE: &[&str] = &["accounts", "linux"];
 
 /// What the shipped binary is made of.
-const SERVICES: &[&str] =
-    &["container", "init", "journal", "network", "provision", "ssh", "sudo", "tools", "update-engine"];
+const SERVICES: &[&str] = &[
+    "container",
+    "init",
+    "journal",
+    "network",
+    "provision",
+    "ssh",
+    "sudo",
+    "sysinit",
+    "tools",
+    "update-engine",
+];
 
 /// The only crate with unsafe code.
 const UNSAFE: &str = "userland/linux";

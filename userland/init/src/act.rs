@@ -36,7 +36,10 @@ impl Manager {
                     );
                 }
             }
-            Action::RemoveCgroup { unit: _, cgroup } => self.tree.remove(&cgroup),
+            Action::RemoveCgroup { unit, cgroup } => {
+                self.tree.remove(&cgroup);
+                exec::forget(&unit);
+            }
             Action::RemoveDirectories { unit, paths } => {
                 for path in paths {
                     if let Err(error) = remove(Path::new(&path)) {

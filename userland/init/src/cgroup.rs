@@ -12,15 +12,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify;
-use unit::settings::{Amount, CgroupSettings};
+use unit::settings::CgroupSettings;
 use unit::{UnitName, UnitType};
+
+use crate::guard::Guards;
+use crate::log::{self, Level};
+use crate::resources;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// Where PID 1 itself lives.
 const OWN: &str = "/init.scope";
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
-/// µs: the kernel's usual period of CPU bandwidth control.
-const CPU_PERIOD: u64 = 100_000;
 /// Cgroups nested deeper than this are not walked.
 const DEEPEST: usize = 32;
 
@@ -32,6 +34,7 @@ pub struct Tree {
     watched: HashMap<i32, (UnitName, String)>,
     /// Folders below which the controllers are on.
     opened: HashSet<String>,
+    guards: Guards,
 }
 
 /// What a unit uses, as far as the kernel counts it.
@@ -60,7 +63,13 @@ impl Tree {
     /// A tree elsewhere.
     fn at(root: &Path) -> Tree {
         let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).ok();
-        Tree { root: root.to_owned(), inotify, watched: HashMap::new(), opened: HashSet::new() }
+        Tree {
+            root: root.to_owned(),
+            inotify,
+            watched: HashMap::new(),
+            opened: HashSet::new(),
+            guards: Guards::default(),
+        }
     }
 
     /// Readable when a watched cgroup changed.
@@ -84,11 +93,16 @@ impl Tree {
         self.open_controllers(path)?;
         let folder = self.folder(path);
         fs::create_dir_all(&folder)?;
-        for (file, value) in values(settings) {
+        for (file, value) in resources::files(settings) {
             let _ = fs::write(folder.join(file), value);
         }
         self.watch(unit, path);
-        Ok(File::open(&folder)?.into())
+        let opened = File::open(&folder)?;
+        if let Err(error) = self.guards.apply(path, &opened, settings) {
+            let text = format!("{unit}: DeviceAllow= and IPAddressDeny= are not in force: {error}");
+            log::say(Level::Warning, Some(unit), &text);
+        }
+        Ok(opened.into())
     }
 
     /// A cgroup below a unit's, for a control process of a delegated unit.
@@ -172,6 +186,7 @@ impl Tree {
     /// Removes a cgroup and all below it; what still holds processes stays.
     pub fn remove(&mut self, path: &str) {
         self.opened.retain(|opened| !is_in(opened, path));
+        self.guards.forget(path);
         remove_folder(&self.folder(path), 0);
     }
 
@@ -226,7 +241,13 @@ const SIGKILL: i32 = 9;
 /// The processes in a cgroup of this system and below it.
 #[must_use]
 pub fn processes_in(path: &str) -> Vec<u32> {
-    let tree = Tree { root: ROOT.into(), inotify: None, watched: HashMap::new(), opened: HashSet::new() };
+    let tree = Tree {
+        root: ROOT.into(),
+        inotify: None,
+        watched: HashMap::new(),
+        opened: HashSet::new(),
+        guards: Guards::default(),
+    };
     tree.processes(path).into_iter().map(|(_, pid)| pid).collect()
 }
 
@@ -262,54 +283,6 @@ fn remove_folder(folder: &Path, depth: usize) {
     let _ = fs::remove_dir(folder);
 }
 
-/// The files to write for these settings.
-fn values(settings: &CgroupSettings) -> Vec<(&'static str, String)> {
-    let mut values = Vec::new();
-    let mut amount = |file: &'static str, amount: Option<Amount>, whole: fn() -> u64| {
-        let value = match amount {
-            None => return,
-            Some(Amount::Absolute(number)) => number.to_string(),
-            Some(Amount::Share(share)) => (u128::from(whole()) * u128::from(share) / 10_000).to_string(),
-            Some(Amount::Infinity) => "max".to_owned(),
-        };
-        values.push((file, value));
-    };
-    amount("memory.min", settings.memory_min, memory);
-    amount("memory.low", settings.memory_low, memory);
-    amount("memory.high", settings.memory_high, memory);
-    amount("memory.max", settings.memory_max, memory);
-    amount("memory.swap.max", settings.memory_swap_max, memory);
-    amount("pids.max", settings.tasks_max, tasks);
-    if let Some(weight) = settings.cpu_weight {
-        values.push(("cpu.weight", weight.to_string()));
-    }
-    if let Some(quota) = settings.cpu_quota_per_second {
-        values.push(("cpu.max", format!("{} {CPU_PERIOD}", (quota / 10).max(1000))));
-    }
-    if let Some(cpus) = &settings.allowed_cpus {
-        values.push(("cpuset.cpus", cpus.clone()));
-    }
-    if let Some(nodes) = &settings.allowed_memory_nodes {
-        values.push(("cpuset.mems", nodes.clone()));
-    }
-    if let Some(weight) = settings.io_weight {
-        values.push(("io.weight", format!("default {weight}")));
-    }
-    values
-}
-
-fn memory() -> u64 {
-    let info = rustix::system::sysinfo();
-    info.totalram.saturating_mul(u64::from(info.mem_unit))
-}
-
-fn tasks() -> u64 {
-    let read = |name: &str| {
-        fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).ok()?.trim().parse::<u64>().ok()
-    };
-    read("pid_max").into_iter().chain(read("threads-max")).min().unwrap_or(u64::from(u16::MAX) / 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,25 +298,6 @@ mod tests {
         assert_eq!(unit("/init.scope").as_deref(), Some("init.scope"));
         assert_eq!(unit("/"), None);
         assert_eq!(unit("/user.slice/etwas"), None);
-    }
-
-    #[test]
-    fn settings_become_files() {
-        let settings = CgroupSettings {
-            cpu_weight: Some(200),
-            cpu_quota_per_second: Some(500_000),
-            memory_max: Some(Amount::Absolute(1 << 20)),
-            tasks_max: Some(Amount::Infinity),
-            ..CgroupSettings::default()
-        };
-        let want = [
-            ("memory.max", "1048576"),
-            ("pids.max", "max"),
-            ("cpu.weight", "200"),
-            ("cpu.max", "50000 100000"),
-        ];
-        assert_eq!(values(&settings), want.map(|(file, value)| (file, value.to_owned())));
-        assert_eq!(values(&CgroupSettings::default()), []);
     }
 
     #[test]

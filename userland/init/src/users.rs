@@ -57,6 +57,19 @@ impl Users {
         self.users.iter()
     }
 
+    /// A user that has a line, by name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&User> {
+        self.users.iter().find(|user| user.name == name)
+    }
+
+    /// Whether a user or a group has this number.
+    #[must_use]
+    pub fn has_number(&self, number: u32) -> bool {
+        self.users.iter().any(|user| user.uid == number || user.gid == number)
+            || self.groups.iter().any(|group| group.gid == number)
+    }
+
     /// A user by name or number. Root is known even without a file, a number even without a line.
     #[must_use]
     pub fn user(&self, name: &str) -> Option<User> {

@@ -1,11 +1,18 @@
 //! Typed doors to the kernel that rustix and nix lack. The only crate with unsafe code.
 
 pub mod block;
+pub mod bpf;
 pub mod clean_exec;
 pub mod disk;
+pub mod keyring;
 pub mod loopback;
 pub mod mount_attr;
 pub mod namespace;
 pub mod packet_socket;
+pub mod scheduling;
+pub mod seccomp;
 pub mod signal;
+pub mod syscall;
+pub mod sysv;
+pub mod terminal;
 pub mod watchdog;

@@ -32,6 +32,8 @@ impl Namespaces {
     pub const UTS: Self = Self(libc::CLONE_NEWUTS as u64);
     /// System V IPC and POSIX message queues.
     pub const IPC: Self = Self(libc::CLONE_NEWIPC as u64);
+    /// Users, groups and capabilities.
+    pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
     /// The view of the cgroup tree.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
 

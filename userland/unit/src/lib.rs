@@ -9,10 +9,12 @@
 //! however odd, makes the engine panic. Sources: systemd.unit(5) and its family, and systemd 252's behaviour.
 
 mod action;
+pub mod c_escape;
 mod catalog;
 pub mod condition;
 mod engine;
 pub mod environment;
+pub mod errno;
 mod event;
 pub mod exec;
 pub mod graph;

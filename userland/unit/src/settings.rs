@@ -7,9 +7,15 @@ mod kill;
 mod mount;
 mod service;
 
-pub use cgroup::{Amount, CgroupSettings};
+pub use cgroup::{
+    Accounting, AddressPrefix, Amount, CgroupSettings, Device, DevicePolicy, IoLimit, IoSettings, ManagedOom,
+    SocketBind,
+};
 pub use exec::{
-    Directories, DirectoryKind, ExecSettings, Input, Output, Preserve, ResourceLimit, WorkingDirectory,
+    ALL_CAPABILITIES, Bind, Credentials, Directories, DirectoryKind, ExecSettings, Input, KeyringMode,
+    LoadedCredential, Logging, NAMESPACES, NameList, Output, PathRule, Preserve, ProcSubset, ProtectHome,
+    ProtectProc, ProtectSystem, Refusal, ResourceLimit, Sandbox, Scheduling, SetCredential, SystemCalls,
+    Terminal, Told, WorkingDirectory, syscalls,
 };
 pub use install::Install;
 pub use kill::{KillMode, KillSettings};

@@ -6,6 +6,7 @@ mod kill;
 mod mount;
 mod process;
 mod resources;
+mod sandbox;
 mod service;
 
 use unit::settings::DirectoryKind;
@@ -93,8 +94,8 @@ pub fn of_unit(status: &UnitStatus) -> Facts {
     if let Some(mount) = unit.mount() {
         mount::tell(mount, status, &mut facts);
     }
-    resources::tell(&unit.cgroup, &mut facts);
-    exec::tell(&unit.exec, &mut facts);
+    resources::tell(unit, &mut facts);
+    exec::tell(unit, &mut facts);
     kill::tell(&unit.kill, &mut facts);
     facts
 }

@@ -1,30 +1,34 @@
 //! The child's own way to its program, in systemd's order. Nothing here returns to PID 1.
+//!
+//! PID 1 has one thread, so the child is a whole process of its own and may do what any program may: open files, take
+//! locks, wait. PID 1 waits for none of it.
 
-use std::ffi::{CString, OsString};
-use std::fs;
+use std::convert::Infallible;
+use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use linux::namespace::{Namespaces, unshare};
 use nix::unistd::execve;
 use rustix::fs::Mode;
 use unit::Spawn;
-use unit::settings::Input;
+use unit::settings::ExecSettings;
 
-use super::{Failure, credentials, directories, limits, stdio};
+use super::filter::Filters;
+use super::identity::Identity;
+use super::namespace::{self, Surroundings};
+use super::runtime::{self, Folder};
+use super::{
+    Failure, credentials, delegation, directories, environment, identity, keyring, scheduling, status, stdio,
+    terminal, user_namespace,
+};
 use crate::users::{User, Users};
 
-const CHDIR: u8 = 200;
-const EXEC: u8 = 203;
-const SIGNAL_MASK: u8 = 207;
-const CHROOT: u8 = 210;
-const SETSID: u8 = 220;
 const SIGPIPE: i32 = 13;
 const DEFAULT_UMASK: u32 = 0o022;
 /// The first descriptor that is not a standard stream.
 const FIRST_OWN: u32 = 3;
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Sets the process up and executes the program; returns only when that fails.
 pub fn run(spawn: &Spawn) -> Failure {
@@ -34,112 +38,192 @@ pub fn run(spawn: &Spawn) -> Failure {
     }
 }
 
-fn execute(spawn: &Spawn) -> Result<std::convert::Infallible, Failure> {
-    let exec = &spawn.exec;
+fn execute(spawn: &Spawn) -> Result<Infallible, Failure> {
+    let exec: &ExecSettings = &spawn.exec;
+    let privileged = spawn.flags.full_privileges;
+    begin(exec)?;
+    scheduling::apply(exec)?;
+
+    let users = Users::read(Path::new("/"));
+    let folder = shared_folder(spawn)?;
+    let identity = identity::find(exec, &users, privileged)?;
+    remember(folder.as_ref(), exec, &identity)?;
+    terminal::prepare(exec);
+    let journal = stdio::connect(spawn)?;
+    terminal::own(exec, identity.uid, &users)?;
+    delegation::hand_over(spawn, identity.uid, identity.gid)?;
+    let directories = directories::make(exec, identity.uid, identity.gid)?;
+    let credentials = credentials::make(&spawn.unit, &exec.credentials, &identity)?;
+    rustix::process::umask(Mode::from_raw_mode(exec.umask.unwrap_or(DEFAULT_UMASK)));
+    keyring::renew(exec)?;
+    let known =
+        environment::Known { user: identity.user.as_ref(), journal, credentials: credentials.as_deref() };
+    let environment = environment::complete(spawn, known);
+
+    if !privileged {
+        let notifies = environment.iter().any(|(name, _)| name == "NOTIFY_SOCKET");
+        let around = Surroundings { tmp: None, directories, credentials, notifies };
+        namespaces(spawn, folder.as_ref(), around)?;
+    }
+    drop(folder);
+    scheduling::limit(exec)?;
+    work_directory(exec, identity.user.as_ref())?;
+    if !privileged {
+        identity::join_groups(&identity)?;
+        if exec.sandbox.private_users {
+            user_namespace::enter(&identity)
+                .map_err(|error| Failure::new(status::USER, "cannot make a user namespace", error))?;
+        }
+        identity::assume(exec, &identity, !spawn.flags.no_setuid)?;
+    }
+    let program = environment::find(&spawn.path, &exec.search_path, &environment)
+        .map_err(|error| Failure::new(status::EXEC, &spawn.path, error))?;
+    let ready = Ready::new(&program, spawn, &environment)?;
+    if !privileged {
+        restrict(exec)?;
+    }
+    ready.execute()
+}
+
+/// What every process begins with.
+fn begin(exec: &ExecSettings) -> Result<(), Failure> {
     linux::clean_exec::close_on_exec_from(FIRST_OWN)
-        .map_err(|error| Failure::new(202, "cannot close descriptors", error))?;
-    rustix::process::setsid().map_err(|error| Failure::new(SETSID, "cannot begin a session", error))?;
+        .map_err(|error| Failure::new(status::FDS, "cannot close descriptors", error))?;
+    rustix::process::setsid()
+        .map_err(|error| Failure::new(status::SETSID, "cannot begin a session", error))?;
     linux::clean_exec::default_signals()
-        .map_err(|error| Failure::new(SIGNAL_MASK, "cannot reset signals", error))?;
+        .map_err(|error| Failure::new(status::SIGNAL_MASK, "cannot reset signals", error))?;
     if !exec.keep_sigpipe {
         linux::signal::ignore(SIGPIPE);
     }
     rustix::process::umask(Mode::empty());
-    limits::apply(exec)?;
+    if let Some(name) = &exec.personality {
+        const LINUX: u64 = 0;
+        const LINUX32: u64 = 8;
+        let narrow = matches!(name.as_str(), "x86" | "ppc" | "ppc-le" | "s390");
+        linux::scheduling::set_personality(if narrow { LINUX32 } else { LINUX })
+            .map_err(|error| Failure::new(status::PERSONALITY, "cannot set the personality", error))?;
+    }
+    Ok(())
+}
 
-    let users = Users::read(Path::new("/"));
-    let privileged = spawn.flags.full_privileges;
-    let identity = credentials::find(exec, &users, privileged)?;
-    let journal = stdio::connect(spawn)?;
-    directories::make(exec, identity.uid, identity.gid)?;
-    rustix::process::umask(Mode::from_raw_mode(exec.umask.unwrap_or(DEFAULT_UMASK)));
-    let environment = environment(spawn, identity.user.as_ref(), journal);
-    if let Some(root) = exec.root_directory.as_deref().filter(|root| !privileged && *root != "/") {
+/// The folder that the unit's processes share, where one of its settings needs it.
+fn shared_folder(spawn: &Spawn) -> Result<Option<Folder>, Failure> {
+    let exec = &spawn.exec;
+    let sandbox = &exec.sandbox;
+    let needed = exec.dynamic_user
+        || exec.remove_ipc
+        || sandbox.private_tmp
+        || sandbox.private_network
+        || sandbox.private_ipc;
+    if !needed {
+        return Ok(None);
+    }
+    Folder::hold(&spawn.unit).map(Some).map_err(|error| {
+        Failure::new(status::NAMESPACE, "cannot keep what the unit's processes share", error)
+    })
+}
+
+/// What is to be cleared away when the unit ends.
+fn remember(folder: Option<&Folder>, exec: &ExecSettings, identity: &Identity) -> Result<(), Failure> {
+    let Some(folder) = folder else { return Ok(()) };
+    let failed = |error: io::Error| Failure::new(status::USER, "cannot keep the user's number", error);
+    if exec.dynamic_user {
+        folder.set_user(identity.uid).map_err(failed)?;
+    }
+    if exec.remove_ipc {
+        folder.set_ipc_owner(identity.uid, identity.gid).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The unit's own networks, names, messages and files.
+fn namespaces(spawn: &Spawn, folder: Option<&Folder>, mut around: Surroundings) -> Result<(), Failure> {
+    let exec = &spawn.exec;
+    let sandbox = &exec.sandbox;
+    let network =
+        |error: io::Error| Failure::new(status::NETWORK, "cannot enter the network namespace", error);
+    let other = |error: io::Error| Failure::new(status::NAMESPACE, "cannot make the namespaces", error);
+    if let Some(path) = &sandbox.network_namespace {
+        runtime::join(Path::new(path)).map_err(network)?;
+    } else if let Some(folder) = folder.filter(|_| sandbox.private_network) {
+        folder.enter(Namespaces::NETWORK, "net", linux::loopback::up).map_err(network)?;
+    }
+    if let Some(path) = &sandbox.ipc_namespace {
+        runtime::join(Path::new(path)).map_err(other)?;
+    } else if let Some(folder) = folder.filter(|_| sandbox.private_ipc) {
+        folder.enter(Namespaces::IPC, "ipc", || Ok(())).map_err(other)?;
+    }
+    if sandbox.protect_hostname {
+        unshare(Namespaces::UTS).map_err(other)?;
+    }
+    if let Some(folder) = folder.filter(|_| sandbox.private_tmp) {
+        around.tmp = Some(folder.private_tmp(&spawn.unit).map_err(other)?);
+    }
+    if namespace::is_needed(exec) {
+        return namespace::enter(&spawn.unit, exec, &around);
+    }
+    if let Some(root) = &exec.root_directory {
         rustix::process::chroot(root)
-            .map_err(|error| Failure::new(CHROOT, format!("cannot enter the root {root}"), error))?;
-        rustix::process::chdir("/").map_err(|error| Failure::new(CHROOT, "cannot enter /", error))?;
+            .and_then(|()| rustix::process::chdir("/"))
+            .map_err(|error| Failure::new(status::CHROOT, format!("cannot enter the root {root}"), error))?;
     }
-    work_directory(spawn, identity.user.as_ref())?;
-    if !privileged {
-        credentials::assume(spawn, &identity)?;
-    }
-
-    let program = find(&spawn.path, &environment).map_err(|error| Failure::new(EXEC, &spawn.path, error))?;
-    let strings = |all: Vec<Vec<u8>>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
-    let nul = |_| {
-        Failure::new(EXEC, "a zero byte in the command line", io::Error::from(io::ErrorKind::InvalidInput))
-    };
-    let path = CString::new(program.as_os_str().as_bytes()).map_err(nul)?;
-    let argv = strings(spawn.argv.iter().map(|word| word.clone().into_bytes()).collect()).map_err(nul)?;
-    let words = environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes());
-    let environment = strings(words.collect()).map_err(nul)?;
-    execve(&path, &argv, &environment).map_err(|error| Failure::new(EXEC, program.display(), error))
+    Ok(())
 }
 
-/// The unit's environment and what only the child knows.
-fn environment(spawn: &Spawn, user: Option<&User>, journal: Option<String>) -> Vec<(String, String)> {
-    let mut all = spawn.environment.clone();
-    let mut default = |name: &str, value: String| {
-        if !all.iter().any(|(have, _)| have == name) {
-            all.push((name.to_owned(), value));
-        }
+fn work_directory(exec: &ExecSettings, user: Option<&User>) -> Result<(), Failure> {
+    let failed = |path: &Path, error: rustix::io::Errno| {
+        Failure::new(status::CHDIR, format!("cannot enter {}", path.display()), error)
     };
-    default("PATH", DEFAULT_PATH.to_owned());
-    default("LANG", "C.UTF-8".to_owned());
-    if let Some(user) = user {
-        default("HOME", user.home.display().to_string());
-        default("USER", user.name.clone());
-        default("LOGNAME", user.name.clone());
-        default("SHELL", user.shell.clone());
-    }
-    if matches!(spawn.exec.input, Input::Tty | Input::TtyForce | Input::TtyFail) {
-        default("TERM", "vt220".to_owned());
-    }
-    if let Some(journal) = journal {
-        default("JOURNAL_STREAM", journal);
-    }
-    all
-}
-
-fn work_directory(spawn: &Spawn, user: Option<&User>) -> Result<(), Failure> {
-    let Some(wanted) = &spawn.exec.working_directory else {
-        return rustix::process::chdir("/").map_err(|error| Failure::new(CHDIR, "cannot enter /", error));
+    let Some(wanted) = &exec.working_directory else {
+        return rustix::process::chdir("/").map_err(|error| failed(Path::new("/"), error));
     };
     let home = || user.map_or_else(|| "/root".into(), |user| user.home.clone());
     let path = wanted.path.as_ref().map_or_else(home, PathBuf::from);
     match rustix::process::chdir(&path) {
         Err(_) if wanted.missing_ok => Ok(()),
-        result => {
-            result.map_err(|error| Failure::new(CHDIR, format!("cannot enter {}", path.display()), error))
-        }
+        result => result.map_err(|error| failed(&path, error)),
     }
 }
 
-/// An absolute path as it is, a name by the environment's `PATH`.
-fn find(program: &str, environment: &[(String, String)]) -> io::Result<PathBuf> {
-    if program.contains('/') {
-        return Ok(program.into());
+/// The last doors behind the process.
+fn restrict(exec: &ExecSettings) -> Result<(), Failure> {
+    let sandbox = &exec.sandbox;
+    // Only who may do anything may be filtered and still gain privileges.
+    if sandbox.no_new_privileges || (sandbox.filters() && !identity::is_admin()) {
+        identity::forbid_new_privileges()?;
     }
-    let path =
-        environment.iter().rev().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, path)| path);
-    let paths: Vec<OsString> =
-        path.split(':').filter(|folder| folder.starts_with('/')).map(Into::into).collect();
-    let found = paths.iter().map(|folder| Path::new(folder).join(program)).find(|path| {
-        fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-    });
-    found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    let failed = |error: io::Error| Failure::new(status::SECCOMP, "cannot filter system calls", error);
+    let filters = Filters::compile(sandbox, linux::scheduling::personality()).map_err(failed)?;
+    filters.apply().map_err(failed)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Everything that executing takes, made before the filters forbid to make it.
+struct Ready {
+    program: PathBuf,
+    path: CString,
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+}
 
-    #[test]
-    fn programs_are_looked_up_in_the_units_path() {
-        let path = |value: &str| vec![("PATH".to_owned(), value.to_owned())];
-        assert_eq!(find("/no/such", &[]).unwrap(), Path::new("/no/such"));
-        assert_eq!(find("sh", &path("relative:/nothing:/bin")).unwrap(), Path::new("/bin/sh"));
-        assert!(find("sh", &path("/nothing")).is_err());
-        assert!(find("no-such-program", &[]).is_err());
+impl Ready {
+    fn new(program: &Path, spawn: &Spawn, environment: &[(String, String)]) -> Result<Ready, Failure> {
+        let nul = |_| {
+            let error = io::Error::from(io::ErrorKind::InvalidInput);
+            Failure::new(status::EXEC, "a zero byte in the command line", error)
+        };
+        let strings = |all: Vec<Vec<u8>>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
+        let words = environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes());
+        Ok(Ready {
+            program: program.to_owned(),
+            path: CString::new(program.as_os_str().as_bytes()).map_err(nul)?,
+            argv: strings(spawn.argv.iter().map(|word| word.clone().into_bytes()).collect()).map_err(nul)?,
+            environment: strings(words.collect()).map_err(nul)?,
+        })
+    }
+
+    fn execute(self) -> Result<Infallible, Failure> {
+        execve(&self.path, &self.argv, &self.environment)
+            .map_err(|error| Failure::new(status::EXEC, self.program.display(), error))
     }
 }

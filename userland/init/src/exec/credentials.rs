@@ -1,153 +1,206 @@
-//! Who the child becomes: user, groups, capabilities (credentials(7), capabilities(7)).
+//! LoadCredential=, SetCredential=: secrets in a file system of their own, in memory that is never swapped out.
+//!
+//! The file system is filled before it appears at `/run/credentials/UNIT`, read-only, and goes with the unit. Only the
+//! unit's user reads it.
 
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, configure_capability_in_ambient_set,
-    remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities, set_no_new_privs,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use linux::mount_attr::{MountAttributes, Propagation, set_mount_attributes};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, fchmod, openat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
 };
-use unit::Spawn;
-use unit::settings::ExecSettings;
+use unit::UnitName;
+use unit::settings::{Credentials, LoadedCredential};
 
 use super::Failure;
-use crate::users::{User, Users};
+use super::identity::Identity;
+use super::status;
 
-const GROUP: u8 = 216;
-const USER: u8 = 217;
-const CAPABILITIES: u8 = 218;
-const NO_NEW_PRIVILEGES: u8 = 227;
+/// Where units' credentials are.
+pub const FOLDER: &str = "/run/credentials";
+/// Where those are that the system itself was given.
+const SYSTEM: &str = "/run/credentials/@system";
+/// The most bytes of all credentials of a unit together.
+const MOST: usize = 1024 * 1024;
 
-/// Who the child is to be.
-#[derive(Debug)]
-pub struct Identity {
-    /// The user of `User=`; `None`: it stays root and its environment as it is.
-    pub user: Option<User>,
-    /// The user's number.
-    pub uid: u32,
-    /// The main group's number.
-    pub gid: u32,
-    groups: Vec<u32>,
-    changes: bool,
-}
-
-/// Looks the unit's user and groups up.
-pub fn find(exec: &ExecSettings, users: &Users, privileged: bool) -> Result<Identity, Failure> {
-    let unknown = |kind: &str, name: &str| {
-        let error = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Failure::new(if kind == "user" { USER } else { GROUP }, format!("no {kind} is called {name}"), error)
-    };
-    let user = match exec.user.as_deref().filter(|_| !privileged) {
-        Some(name) => Some(users.user(name).ok_or_else(|| unknown("user", name))?),
-        None => None,
-    };
-    let group = match exec.group.as_deref().filter(|_| !privileged) {
-        Some(name) => Some(users.group(name).ok_or_else(|| unknown("group", name))?),
-        None => None,
-    };
-    let mut groups = user.as_ref().map(|user| users.groups_of(&user.name)).unwrap_or_default();
-    for name in exec.supplementary_groups.iter().filter(|_| !privileged) {
-        groups.push(users.group(name).ok_or_else(|| unknown("group", name))?);
+/// Makes them; returns their folder, if the unit has any.
+pub fn make(unit: &UnitName, wanted: &Credentials, identity: &Identity) -> Result<Option<PathBuf>, Failure> {
+    if wanted.is_empty() {
+        return Ok(None);
     }
-    let uid = user.as_ref().map_or(0, |user| user.uid);
-    let gid = group.or(user.as_ref().map(|user| user.gid)).unwrap_or(0);
-    groups.push(gid);
-    groups.sort_unstable();
-    groups.dedup();
-    let changes = user.is_some() || group.is_some() || groups != [0];
-    Ok(Identity { user, uid, gid, groups, changes })
-}
-
-/// Takes the identity on, for good.
-pub fn assume(spawn: &Spawn, identity: &Identity) -> Result<(), Failure> {
-    let exec = &spawn.exec;
-    let ambient = CapabilitySet::from_bits_retain(exec.ambient_capabilities);
-    if let Some(keep) = exec.capability_bounding_set {
-        bound(keep)?;
-    }
-    let setuid = identity.changes && !spawn.flags.no_setuid && !spawn.flags.ambient;
-    if setuid {
-        let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        let gid = Gid::from_raw(identity.gid);
-        set_thread_groups(&groups).map_err(|error| Failure::new(GROUP, "cannot set the groups", error))?;
-        set_thread_res_gid(gid, gid, gid)
-            .map_err(|error| Failure::new(GROUP, "cannot set the group", error))?;
-        if !ambient.is_empty() {
-            set_keep_capabilities(true)
-                .map_err(|error| Failure::new(CAPABILITIES, "cannot keep capabilities", error))?;
+    let values = gather(wanted)?;
+    let failed = |error: io::Error| Failure::new(status::CREDENTIALS, "cannot keep the credentials", error);
+    let place = Path::new(FOLDER).join(unit.as_str());
+    DirBuilder::new().recursive(true).mode(0o755).create(FOLDER).map_err(failed)?;
+    match DirBuilder::new().mode(0o700).create(&place) {
+        // Another process of the unit has made them.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && is_mounted(&place) => {
+            return Ok(Some(place));
         }
-        let uid = Uid::from_raw(identity.uid);
-        set_thread_res_uid(uid, uid, uid)
-            .map_err(|error| Failure::new(USER, "cannot set the user", error))?;
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        made => made.map_err(failed)?,
     }
-    if !ambient.is_empty() {
-        raise(ambient, setuid && identity.uid != 0)?;
+    let mount = filled(&values, identity).map_err(failed)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(mount.as_fd(), "", CWD, &place, flags).map_err(|error| failed(error.into()))?;
+    Ok(Some(place))
+}
+
+fn is_mounted(place: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::symlink_metadata(path).map(|data| data.dev()).ok();
+    device(place) != device(Path::new(FOLDER))
+}
+
+/// Every value by its name. What is set counts where nothing of the name could be loaded.
+fn gather(wanted: &Credentials) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let mut values = BTreeMap::new();
+    for credential in &wanted.load {
+        let has_default = wanted.set.iter().any(|set| set.name == credential.name);
+        match load(credential, &mut values) {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    && (has_default || !credential.path.starts_with('/')) => {}
+            result => result.map_err(|error| {
+                let what = format!("cannot load credential {} from {}", credential.name, credential.path);
+                Failure::new(status::CREDENTIALS, what, error)
+            })?,
+        }
     }
-    if exec.no_new_privileges {
-        set_no_new_privs(true)
-            .map_err(|error| Failure::new(NO_NEW_PRIVILEGES, "cannot forbid new privileges", error))?;
+    for set in &wanted.set {
+        values.entry(set.name.clone()).or_insert_with(|| set.value.clone());
+    }
+    let total: usize = values.values().map(Vec::len).sum();
+    if total > MOST {
+        let error = io::Error::from(ErrorKind::FileTooLarge);
+        return Err(Failure::new(status::CREDENTIALS, "the credentials are above 1 MiB together", error));
+    }
+    Ok(values)
+}
+
+/// From a file, a socket, or (a value for each file, NAME_FILE) a folder.
+fn load(credential: &LoadedCredential, values: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    let path = if credential.path.starts_with('/') {
+        PathBuf::from(&credential.path)
+    } else {
+        Path::new(SYSTEM).join(&credential.path)
+    };
+    let kind = fs::metadata(&path)?.file_type();
+    if kind.is_dir() {
+        return load_folder(&path, &credential.name, values, 0);
+    }
+    let mut value = Vec::new();
+    let most = u64::try_from(MOST).unwrap_or(u64::MAX) + 1;
+    if kind.is_socket() {
+        UnixStream::connect(&path)?.take(most).read_to_end(&mut value)?;
+    } else {
+        File::open(&path)?.take(most).read_to_end(&mut value)?;
+    }
+    values.insert(credential.name.clone(), value);
+    Ok(())
+}
+
+fn load_folder(
+    folder: &Path,
+    name: &str,
+    values: &mut BTreeMap<String, Vec<u8>>,
+    depth: u32,
+) -> io::Result<()> {
+    const DEEPEST: u32 = 8;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{name}_{}", entry.file_name().to_string_lossy());
+        let kind = entry.file_type()?;
+        if kind.is_dir() && depth < DEEPEST {
+            load_folder(&entry.path(), &name, values, depth + 1)?;
+        } else if kind.is_file() && fs::metadata(entry.path())?.len() <= MOST as u64 {
+            values.insert(name, fs::read(entry.path())?);
+        }
     }
     Ok(())
 }
 
-/// Drops from the bounding set what is not in `keep`.
-fn bound(keep: u64) -> Result<(), Failure> {
-    for bit in 0..u64::BITS {
-        let capability = 1_u64 << bit;
-        if keep & capability != 0 {
-            continue;
-        }
-        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(capability)) {
-            // The kernel does not know that many.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(error) => {
-                return Err(Failure::new(CAPABILITIES, format!("cannot drop capability {bit}"), error));
-            }
-        }
+/// A detached file system with the values in it, read-only.
+fn filled(values: &BTreeMap<String, Vec<u8>>, identity: &Identity) -> io::Result<OwnedFd> {
+    // ramfs is never swapped; where a kernel lacks it, tmpfs is memory all the same.
+    let system = fsopen("ramfs", FsOpenFlags::FSOPEN_CLOEXEC)
+        .or_else(|_| fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC))?;
+    fsconfig_set_string(system.as_fd(), "mode", "0700")?;
+    fsconfig_create(system.as_fd())?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let mount = fsmount(system.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let owner = Some(Uid::from_raw(identity.uid));
+    let group = Some(Gid::from_raw(identity.gid));
+    for (name, value) in values {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = openat(mount.as_fd(), name.as_str(), flags, Mode::from_raw_mode(0o400))?;
+        io::Write::write_all(&mut File::from(file), value)?;
+        chownat(mount.as_fd(), name.as_str(), owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    Ok(())
+    let root =
+        openat(mount.as_fd(), ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    fchmod(&root, Mode::from_raw_mode(0o500))?;
+    rustix::fs::fchown(&root, owner, group)?;
+    drop(root);
+    set_mount_attributes(
+        &mount,
+        MountAttributes::READ_ONLY,
+        MountAttributes::NONE,
+        Propagation::Unchanged,
+        false,
+    )?;
+    Ok(mount)
 }
 
-/// Makes capabilities ambient; `only` leaves nothing but them.
-fn raise(ambient: CapabilitySet, only: bool) -> Result<(), Failure> {
-    let failed =
-        |error: rustix::io::Errno| Failure::new(CAPABILITIES, "cannot raise ambient capabilities", error);
-    let mut sets = rustix::thread::capabilities(None).map_err(failed)?;
-    sets.inheritable |= ambient;
-    if only {
-        sets = CapabilitySets { effective: ambient, permitted: ambient, inheritable: ambient };
+/// Takes a unit's credentials away.
+pub fn remove(unit: &UnitName) {
+    let place = Path::new(FOLDER).join(unit.as_str());
+    if fs::symlink_metadata(&place).is_ok() {
+        while is_mounted(&place) && unmount(&place, UnmountFlags::DETACH).is_ok() {}
+        let _ = fs::remove_dir(&place);
     }
-    set_capabilities(None, sets).map_err(failed)?;
-    for bit in 0..u64::BITS {
-        let capability = CapabilitySet::from_bits_retain(1 << bit);
-        if ambient.contains(capability) {
-            configure_capability_in_ambient_set(capability, true).map_err(failed)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use unit::settings::SetCredential;
 
     #[test]
-    fn groups_come_from_everywhere_once() {
-        let users =
-            Users::parse("core:x:500:501::/home/core:/bin/sh\n", "docker:x:233:core\nx:x:7:\ny:x:501:core\n");
-        let exec = ExecSettings {
-            user: Some("core".into()),
-            supplementary_groups: vec!["x".into(), "docker".into()],
-            ..ExecSettings::default()
+    fn what_is_loaded_wins_over_what_is_set() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "from file").unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        fs::write(folder.path().join("d/x"), "1").unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let load = |name: &str, path: String| LoadedCredential { name: name.to_owned(), path };
+        let set = |name: &str| SetCredential { name: name.to_owned(), value: b"set".to_vec() };
+        let mut wanted = Credentials {
+            load: vec![
+                load("a", path("a")),
+                load("b", path("none")),
+                load("d", path("d")),
+                load("s", "none".into()),
+            ],
+            set: vec![set("a"), set("b")],
+            ..Credentials::default()
         };
-        let identity = find(&exec, &users, false).unwrap();
-        assert_eq!((identity.uid, identity.gid, identity.groups.as_slice()), (500, 501, &[7, 233, 501][..]));
-        let identity = find(&exec, &users, true).unwrap();
-        assert!(identity.user.is_none() && !identity.changes);
-    }
-
-    #[test]
-    fn unknown_names_have_systemds_codes() {
-        let code = |exec: &ExecSettings| find(exec, &Users::default(), false).unwrap_err().code;
-        assert_eq!(code(&ExecSettings { user: Some("x".into()), ..Default::default() }), 217);
-        assert_eq!(code(&ExecSettings { group: Some("x".into()), ..Default::default() }), 216);
+        let values = gather(&wanted).unwrap();
+        let want = [("a", "from file"), ("b", "set"), ("d_x", "1")];
+        assert_eq!(values, want.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).into());
+        wanted.set.clear();
+        assert_eq!(gather(&wanted).unwrap_err().code, 243);
+        wanted.load = vec![load("big", "/dev/zero".into())];
+        assert_eq!(gather(&wanted).unwrap_err().code, 243);
     }
 }

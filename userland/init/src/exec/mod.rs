@@ -5,9 +5,23 @@
 
 mod child;
 mod credentials;
+mod delegation;
 mod directories;
-mod limits;
+mod dynamic_user;
+mod environment;
+mod filter;
+mod identity;
+mod ipc;
+mod keyring;
+mod namespace;
+mod runtime;
+mod scheduling;
+mod status;
 mod stdio;
+mod terminal;
+mod user_namespace;
+
+pub use runtime::forget;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

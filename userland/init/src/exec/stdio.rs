@@ -1,51 +1,42 @@
-//! The child's three standard streams: null, a terminal, files, the kernel's log, or a stream to the journal.
+//! The child's three standard streams: null, a terminal, files, data, sockets, the kernel's log, or a stream to the
+//! journal.
 //!
 //! A journal stream begins with the seven lines of systemd's stdout protocol: identifier, unit, priority, level prefix,
 //! forward to syslog, to kmsg, to the console. Without a journal the kernel's log takes the output.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::fs::{OFlags, fstat};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use unit::Spawn;
 use unit::settings::{ExecSettings, Input, Output};
 
-use super::Failure;
+use super::{Failure, status, terminal};
 
-const STDIN: u8 = 208;
-const STDOUT: u8 = 209;
-const STDERR: u8 = 222;
 const JOURNAL: &str = "/run/systemd/journal/stdout";
-const CONSOLE: &str = "/dev/console";
-/// syslog's `info`, and the facility `daemon` in front.
-const DEFAULT_LEVEL: u8 = 6;
-const FACILITY: u8 = 3;
 
 /// Connects the three streams; returns `JOURNAL_STREAM` when one of the outputs is the journal's.
 pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
     let exec = &spawn.exec;
-    let input = open_input(exec).map_err(|error| Failure::new(STDIN, "cannot connect stdin", error))?;
-    rustix::stdio::dup2_stdin(&input).map_err(|error| Failure::new(STDIN, "cannot connect stdin", error))?;
+    let failed = |error: io::Error| Failure::new(status::STDIN, "cannot connect stdin", error);
+    let input = open_input(exec).map_err(failed)?;
+    rustix::stdio::dup2_stdin(&input).map_err(|error| failed(error.into()))?;
 
     let stdout = match exec.stdout() {
-        // As the input: but nobody can write to a null that was opened for reading only.
-        Output::Inherit => match exec.input {
-            Input::Null | Input::Data => Output::Null,
-            Input::File(_) => Output::Null,
-            _ => Output::Inherit,
-        },
+        // As the input: but nobody can write to what was opened for reading only.
+        Output::Inherit if matches!(exec.input, Input::Null | Input::Data | Input::File(_)) => Output::Null,
         output => output,
     };
-    let failed = |error: io::Error| Failure::new(STDOUT, "cannot connect stdout", error);
+    let failed = |error: io::Error| Failure::new(status::STDOUT, "cannot connect stdout", error);
     let out = open_output(&stdout, spawn, input.as_fd()).map_err(failed)?;
     rustix::stdio::dup2_stdout(&out).map_err(|error| failed(error.into()))?;
 
     let stderr = exec.stderr();
-    let failed = |error: io::Error| Failure::new(STDERR, "cannot connect stderr", error);
+    let failed = |error: io::Error| Failure::new(status::STDERR, "cannot connect stderr", error);
     let err = if stderr == Output::Inherit || stderr == stdout {
         out.try_clone().map_err(failed)?
     } else {
@@ -53,60 +44,63 @@ pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
     };
     rustix::stdio::dup2_stderr(&err).map_err(|error| failed(error.into()))?;
 
-    let journal = [(&stdout, &out), (&stderr, &err)].into_iter().find(|(output, _)| is_journal(output));
+    let journal = [(&stdout, &out), (&stderr, &err)].into_iter().find(|(output, _)| output.is_journal());
     let identity = journal.and_then(|(_, fd)| fstat(fd).ok());
     Ok(identity.map(|data| format!("{}:{}", data.st_dev, data.st_ino)))
 }
 
-fn is_journal(output: &Output) -> bool {
-    matches!(output, Output::Journal | Output::JournalConsole)
-}
-
 fn open_input(exec: &ExecSettings) -> io::Result<OwnedFd> {
     let null = || File::open("/dev/null");
-    let file = match &exec.input {
-        Input::Null | Input::Data => null()?,
-        Input::File(path) => File::open(path)?,
-        // No unit hands us a socket yet.
-        Input::Socket => null()?,
-        Input::Tty | Input::TtyForce | Input::TtyFail => {
-            let terminal = terminal(exec)?;
-            let taken = rustix::process::ioctl_tiocsctty(&terminal);
-            if matches!(exec.input, Input::TtyFail) {
-                taken?;
-            }
-            terminal
+    Ok(match &exec.input {
+        Input::Null => null()?.into(),
+        Input::Data => data(&exec.input_data)?,
+        // A file that is also written to is opened once, for both.
+        Input::File(path) if matches!(&exec.output, Some(Output::File(out)) if out == path) => {
+            output_file().read(true).create(true).truncate(false).open(path)?.into()
         }
-    };
+        Input::File(path) => File::open(path)?.into(),
+        // No unit hands us a socket yet.
+        Input::Socket | Input::Named(_) => null()?.into(),
+        Input::Tty | Input::TtyForce | Input::TtyFail => terminal::acquire(exec)?,
+    })
+}
+
+/// A file in memory that cannot be changed any more.
+fn data(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let memory = memfd_create("stdin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(memory);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file.into())
 }
 
-fn terminal(exec: &ExecSettings) -> io::Result<File> {
-    let path = exec.tty_path.as_deref().unwrap_or(CONSOLE);
-    let flags = OFlags::NOCTTY.bits() as i32;
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
+fn output_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(OFlags::NOCTTY.bits() as i32).mode(0o666);
+    options
 }
 
-fn open_output(
-    output: &Output,
-    spawn: &Spawn,
-    inherited: std::os::fd::BorrowedFd<'_>,
-) -> io::Result<OwnedFd> {
-    let write = || {
-        let mut options = OpenOptions::new();
-        options.write(true).custom_flags(OFlags::NOCTTY.bits() as i32).mode(0o666);
-        options
-    };
+fn open_output(output: &Output, spawn: &Spawn, inherited: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let exec = &spawn.exec;
+    let same_as_input = |path: &str| matches!(&exec.input, Input::File(input) if input == path);
     Ok(match output {
-        Output::Inherit | Output::Socket => inherited.try_clone_to_owned()?,
-        Output::Null => write().open("/dev/null")?.into(),
-        Output::Tty => terminal(&spawn.exec)?.into(),
+        Output::Inherit | Output::Socket | Output::Named(_) => inherited.try_clone_to_owned()?,
+        Output::Null => output_file().open("/dev/null")?.into(),
+        Output::Tty => terminal::open(exec)?.into(),
         Output::Journal => journal(spawn, false)?,
         Output::JournalConsole => journal(spawn, true)?,
-        Output::Kmsg | Output::KmsgConsole => write().open("/dev/kmsg")?.into(),
-        Output::File(path) => write().create(true).truncate(false).open(path)?.into(),
-        Output::Append(path) => OpenOptions::new().append(true).create(true).mode(0o666).open(path)?.into(),
-        Output::Truncate(path) => write().create(true).truncate(true).open(path)?.into(),
+        Output::Kmsg | Output::KmsgConsole => output_file().open("/dev/kmsg")?.into(),
+        Output::File(path) if same_as_input(path) => rustix::stdio::stdin().try_clone_to_owned()?,
+        Output::File(path) => match output_file().create(true).truncate(false).open(path) {
+            // A socket in the file system is a place to write to as well.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                UnixStream::connect(path)?.into()
+            }
+            file => file?.into(),
+        },
+        Output::Append(path) => output_file().append(true).create(true).open(path)?.into(),
+        Output::Truncate(path) => output_file().create(true).truncate(true).open(path)?.into(),
     })
 }
 
@@ -125,11 +119,26 @@ fn journal(spawn: &Spawn, console: bool) -> io::Result<OwnedFd> {
 }
 
 fn header(spawn: &Spawn, console: bool) -> String {
-    let exec = &spawn.exec;
+    let logging = &spawn.exec.logging;
     let program = Path::new(&spawn.path).file_name().unwrap_or_default().to_string_lossy();
-    let identifier = exec.syslog_identifier.as_deref().unwrap_or(&program);
-    let priority = FACILITY << 3 | exec.syslog_level.unwrap_or(DEFAULT_LEVEL) & 7;
-    let prefix = u8::from(exec.syslog_level_prefix.unwrap_or(true));
+    let identifier = logging.identifier.as_deref().unwrap_or(&program);
+    let priority = logging.priority();
+    let prefix = u8::from(logging.level_prefix.unwrap_or(true));
     let identifier: String = identifier.chars().filter(|c| !c.is_control()).collect();
     format!("{identifier}\n{}\n{priority}\n{prefix}\n0\n0\n{}\n", spawn.unit, u8::from(console))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn data_is_read_from_its_beginning_and_stays() {
+        let mut file = File::from(data(b"hello").unwrap());
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        assert!(file.write_all(b"x").is_err());
+    }
 }

@@ -6,7 +6,7 @@ mod mount;
 mod service;
 
 use super::Draft;
-use crate::settings::{DirectoryKind, Output};
+use crate::settings::{Amount, DirectoryKind, Output};
 use crate::{Dependency, UnitName, UnitType};
 
 impl Draft<'_> {
@@ -24,6 +24,11 @@ impl Draft<'_> {
                 }
             }
             _ => {}
+        }
+        super::exec::implied(self);
+        if self.unit.unit_type() != UnitType::Slice {
+            // what one unit may have of the machine's tasks, so that a fork bomb stays its own trouble
+            self.cgroup.tasks_max.get_or_insert(Amount::Share(1500));
         }
         if self.unit.unit_type() != UnitType::Slice {
             self.processes();
@@ -68,6 +73,13 @@ impl Draft<'_> {
                 .filter_map(|dir| dir.path.clone()),
         );
         paths.extend(self.exec.root_directory.clone());
+        let sandbox = &self.exec.sandbox;
+        let tmp = sandbox.private_tmp;
+        if tmp {
+            paths.push("/var/tmp".into());
+        }
+        let given = |name: &Option<String>| name.iter().cloned().collect::<Vec<_>>();
+        paths.extend(given(&sandbox.network_namespace).into_iter().chain(given(&sandbox.ipc_namespace)));
         for set in &self.exec.directories {
             paths.extend(set.names.iter().map(|name| format!("{}/{name}", set.kind.parent())));
             // they may be on a root file system that is yet to become writable
@@ -82,6 +94,11 @@ impl Draft<'_> {
         for path in paths {
             // the settings hold only absolute paths
             let _ = self.requires_mounts_for(&path);
+        }
+        if tmp {
+            self.implied(Dependency::Wants, "tmp.mount");
+            self.implied(Dependency::After, "tmp.mount");
+            self.implied(Dependency::After, "systemd-tmpfiles-setup.service");
         }
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)

@@ -111,6 +111,21 @@ pub(super) fn amount(text: &str) -> Result<Option<Amount>, String> {
     size(text).map(|size| Some(Amount::Absolute(size)))
 }
 
+/// Processors or memory nodes: numbers and ranges, between them spaces or commas.
+pub(super) fn processors(text: &str) -> Result<Vec<u32>, String> {
+    const MOST: u32 = 8192;
+    let mut found = Vec::new();
+    for word in text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty()) {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        let (first, last): (u32, u32) = (number(first)?, number(last)?);
+        if first > last || last >= MOST {
+            return Err(format!("\"{word}\" is not a range below {MOST}"));
+        }
+        found.extend(first..=last);
+    }
+    Ok(found)
+}
+
 const SIGNALS: &[&str] = &[
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
     "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
@@ -181,17 +196,37 @@ const STATUSES: &[(&str, i32)] = &[
     ("STDOUT", 209),
     ("CHROOT", 210),
     ("IOPRIO", 211),
-    ("CAPABILITIES", 218),
+    ("TIMERSLACK", 212),
+    ("SECUREBITS", 213),
+    ("SETSCHEDULER", 214),
+    ("CPUAFFINITY", 215),
     ("GROUP", 216),
     ("USER", 217),
+    ("CAPABILITIES", 218),
     ("CGROUP", 219),
+    ("SETSID", 220),
+    ("CONFIRM", 221),
     ("STDERR", 222),
+    ("PAM", 224),
+    ("NETWORK", 225),
     ("NAMESPACE", 226),
+    ("NO_NEW_PRIVILEGES", 227),
+    ("SECCOMP", 228),
+    ("SELINUX_CONTEXT", 229),
+    ("PERSONALITY", 230),
+    ("APPARMOR_PROFILE", 231),
+    ("ADDRESS_FAMILIES", 232),
+    ("RUNTIME_DIRECTORY", 233),
+    ("CHOWN", 235),
+    ("SMACK_PROCESS_LABEL", 236),
+    ("KEYRING", 237),
     ("STATE_DIRECTORY", 238),
     ("CACHE_DIRECTORY", 239),
     ("LOGS_DIRECTORY", 240),
     ("CONFIGURATION_DIRECTORY", 241),
-    ("RUNTIME_DIRECTORY", 233),
+    ("NUMA_POLICY", 242),
+    ("CREDENTIALS", 243),
+    ("BPF", 245),
     ("EXCEPTION", 255),
 ];
 

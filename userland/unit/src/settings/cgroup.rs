@@ -1,5 +1,15 @@
 //! Resource control, systemd.resource-control(5).
 
+mod address;
+mod device;
+mod io;
+
+pub use address::{AddressPrefix, SocketBind};
+pub use device::{Device, DevicePolicy};
+pub use io::{IoLimit, IoSettings};
+
+use super::NameList;
+
 /// A limit: so many bytes or tasks, a share of what there is, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amount {
@@ -11,6 +21,36 @@ pub enum Amount {
     Infinity,
 }
 
+/// What is counted. `None` is the default: everything that the kernel counts anyway.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Accounting {
+    /// CPUAccounting=
+    pub cpu: Option<bool>,
+    /// MemoryAccounting=
+    pub memory: Option<bool>,
+    /// TasksAccounting=
+    pub tasks: Option<bool>,
+    /// IOAccounting=
+    pub io: Option<bool>,
+    /// BlockIOAccounting=
+    pub block_io: Option<bool>,
+    /// IPAccounting=
+    pub ip: Option<bool>,
+}
+
+/// ManagedOOMSwap= and its kin, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ManagedOom {
+    /// ManagedOOMSwap=
+    pub swap: Option<String>,
+    /// ManagedOOMMemoryPressure=
+    pub memory_pressure: Option<String>,
+    /// ManagedOOMMemoryPressureLimit=, of 2³²-1.
+    pub memory_pressure_limit: u32,
+    /// ManagedOOMPreference=
+    pub preference: Option<String>,
+}
+
 /// What goes into a cgroup's files. `None` leaves the kernel's default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CgroupSettings {
@@ -20,26 +60,84 @@ pub struct CgroupSettings {
     pub delegate: bool,
     /// The controllers named by Delegate=; empty: all.
     pub delegate_controllers: Vec<String>,
-    /// CPUWeight= (1..10000), or CPUShares= translated.
+    /// DisableControllers=
+    pub disable_controllers: Vec<String>,
+    /// What is counted.
+    pub accounting: Accounting,
+    /// CPUWeight=, 1 to 10000; 0 is `idle`.
     pub cpu_weight: Option<u64>,
+    /// StartupCPUWeight=
+    pub startup_cpu_weight: Option<u64>,
+    /// CPUShares=, 2 to 262144.
+    pub cpu_shares: Option<u64>,
+    /// StartupCPUShares=
+    pub startup_cpu_shares: Option<u64>,
     /// CPUQuota=, µs of CPU time for each second.
     pub cpu_quota_per_second: Option<u64>,
-    /// AllowedCPUs=, as written.
-    pub allowed_cpus: Option<String>,
-    /// AllowedMemoryNodes=, as written.
-    pub allowed_memory_nodes: Option<String>,
+    /// CPUQuotaPeriodSec=, µs.
+    pub cpu_quota_period: Option<u64>,
+    /// AllowedCPUs=, sorted.
+    pub allowed_cpus: Vec<u32>,
+    /// StartupAllowedCPUs=, sorted.
+    pub startup_allowed_cpus: Vec<u32>,
+    /// AllowedMemoryNodes=, sorted.
+    pub allowed_memory_nodes: Vec<u32>,
+    /// StartupAllowedMemoryNodes=, sorted.
+    pub startup_allowed_memory_nodes: Vec<u32>,
     /// MemoryMin=
     pub memory_min: Option<Amount>,
     /// MemoryLow=
     pub memory_low: Option<Amount>,
+    /// DefaultMemoryMin=: for the units in a slice.
+    pub default_memory_min: Option<Amount>,
+    /// DefaultMemoryLow=: for the units in a slice.
+    pub default_memory_low: Option<Amount>,
     /// MemoryHigh=
     pub memory_high: Option<Amount>,
-    /// MemoryMax= or MemoryLimit=
+    /// MemoryMax=
     pub memory_max: Option<Amount>,
+    /// MemoryLimit=, the old name of MemoryMax=.
+    pub memory_limit: Option<Amount>,
     /// MemorySwapMax=
     pub memory_swap_max: Option<Amount>,
-    /// TasksMax=; systemd's default is 15%.
+    /// TasksMax=; `None`: 15 %, slices no limit.
     pub tasks_max: Option<Amount>,
-    /// IOWeight= (1..10000), or BlockIOWeight= translated.
-    pub io_weight: Option<u64>,
+    /// IOWeight= and its kin.
+    pub io: IoSettings,
+    /// DevicePolicy=
+    pub device_policy: DevicePolicy,
+    /// DeviceAllow=, in order.
+    pub device_allow: Vec<Device>,
+    /// IPAddressAllow=
+    pub ip_allow: Vec<AddressPrefix>,
+    /// IPAddressDeny=
+    pub ip_deny: Vec<AddressPrefix>,
+    /// IPIngressFilterPath=
+    pub ip_ingress_filters: Vec<String>,
+    /// IPEgressFilterPath=
+    pub ip_egress_filters: Vec<String>,
+    /// SocketBindAllow=
+    pub socket_bind_allow: Vec<SocketBind>,
+    /// SocketBindDeny=
+    pub socket_bind_deny: Vec<SocketBind>,
+    /// RestrictNetworkInterfaces=
+    pub network_interfaces: Option<NameList>,
+    /// BPFProgram=: attach type and path.
+    pub bpf_programs: Vec<(String, String)>,
+    /// ManagedOOMSwap= and its kin.
+    pub managed_oom: ManagedOom,
+}
+
+impl CgroupSettings {
+    /// The weight for `cpu.weight`: CPUWeight=, or CPUShares= on its scale. 0 is `idle`.
+    pub fn effective_cpu_weight(&self) -> Option<u64> {
+        const NEUTRAL_SHARES: u64 = 1024;
+        let scaled = self.cpu_shares.map(|shares| (shares * 100 / NEUTRAL_SHARES).clamp(1, 10_000));
+        self.cpu_weight.or(scaled)
+    }
+
+    /// The limit for `memory.max`.
+    pub fn effective_memory_max(&self) -> Option<Amount> {
+        self.memory_max.or(self.memory_limit)
+    }
 }

@@ -1,5 +1,21 @@
 //! How a process is set up, systemd.exec(5).
 
+mod credential;
+mod directory;
+mod sandbox;
+mod scheduling;
+mod stream;
+pub mod syscalls;
+
+pub use credential::{Credentials, LoadedCredential, SetCredential};
+pub use directory::{Directories, DirectoryKind, Preserve};
+pub use sandbox::{
+    ALL_CAPABILITIES, Bind, KeyringMode, NAMESPACES, NameList, PathRule, ProcSubset, ProtectHome,
+    ProtectProc, ProtectSystem, Refusal, Sandbox, SystemCalls,
+};
+pub use scheduling::{ResourceLimit, Scheduling};
+pub use stream::{Input, Logging, Output, Terminal};
+
 /// WorkingDirectory=
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkingDirectory {
@@ -7,127 +23,6 @@ pub struct WorkingDirectory {
     pub path: Option<String>,
     /// `-`: stay where we are if it is not there.
     pub missing_ok: bool,
-}
-
-/// StandardInput=
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Input {
-    /// /dev/null
-    #[default]
-    Null,
-    /// The terminal of TTYPath=, as the controlling terminal.
-    Tty,
-    /// The terminal, taken from whoever has it.
-    TtyForce,
-    /// The terminal, or fail if another has it.
-    TtyFail,
-    /// A file.
-    File(String),
-    /// StandardInputText= and StandardInputData=
-    Data,
-    /// The socket of an Accept=yes instance.
-    Socket,
-}
-
-/// StandardOutput=, StandardError=
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Output {
-    /// As the input (stdout) or as stdout (stderr).
-    Inherit,
-    /// /dev/null
-    Null,
-    /// The terminal.
-    Tty,
-    /// The journal.
-    #[default]
-    Journal,
-    /// The journal and the console.
-    JournalConsole,
-    /// The kernel's log.
-    Kmsg,
-    /// The kernel's log and the console.
-    KmsgConsole,
-    /// The socket.
-    Socket,
-    /// A file, written from its beginning without truncation.
-    File(String),
-    /// A file, appended to.
-    Append(String),
-    /// A file, truncated first.
-    Truncate(String),
-}
-
-/// A LimitX= line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResourceLimit {
-    /// `NOFILE`, `CORE`, …: what follows `Limit` or `RLIMIT_`.
-    pub name: &'static str,
-    /// The soft limit, in the unit of setrlimit(2); `u64::MAX` is infinity.
-    pub soft: u64,
-    /// The hard limit.
-    pub hard: u64,
-}
-
-/// The parents of XDirectory=.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DirectoryKind {
-    /// /run
-    Runtime,
-    /// /var/lib
-    State,
-    /// /var/cache
-    Cache,
-    /// /var/log
-    Logs,
-    /// /etc
-    Configuration,
-}
-
-impl DirectoryKind {
-    /// The directory that it is about.
-    pub fn parent(self) -> &'static str {
-        match self {
-            DirectoryKind::Runtime => "/run",
-            DirectoryKind::State => "/var/lib",
-            DirectoryKind::Cache => "/var/cache",
-            DirectoryKind::Logs => "/var/log",
-            DirectoryKind::Configuration => "/etc",
-        }
-    }
-
-    /// The variable that tells the service.
-    pub fn variable(self) -> &'static str {
-        match self {
-            DirectoryKind::Runtime => "RUNTIME_DIRECTORY",
-            DirectoryKind::State => "STATE_DIRECTORY",
-            DirectoryKind::Cache => "CACHE_DIRECTORY",
-            DirectoryKind::Logs => "LOGS_DIRECTORY",
-            DirectoryKind::Configuration => "CONFIGURATION_DIRECTORY",
-        }
-    }
-}
-
-/// RuntimeDirectory= and its kin: made before the first process, owned by User= (not Configuration).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directories {
-    /// Under which parent.
-    pub kind: DirectoryKind,
-    /// Relative to the parent.
-    pub names: Vec<String>,
-    /// The permission bits.
-    pub mode: u32,
-}
-
-/// RuntimeDirectoryPreserve=
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Preserve {
-    /// Remove when the unit stops.
-    #[default]
-    No,
-    /// Keep over an automatic restart.
-    Restart,
-    /// Keep.
-    Yes,
 }
 
 /// Everything about how a unit's processes are set up.
@@ -155,40 +50,69 @@ pub struct ExecSettings {
     pub umask: Option<u32>,
     /// LimitX=
     pub limits: Vec<ResourceLimit>,
-    /// Nice=
-    pub nice: Option<i32>,
-    /// OOMScoreAdjust=
-    pub oom_score_adjust: Option<i32>,
+    /// Nice= and its kin.
+    pub scheduling: Scheduling,
     /// StandardInput=
     pub input: Input,
+    /// StandardInputText=, StandardInputData=
+    pub input_data: Vec<u8>,
     /// StandardOutput=; `None`: the default (journal, or as the input where that is a terminal or socket)
     pub output: Option<Output>,
     /// StandardError=; `None`: as stdout
     pub error: Option<Output>,
-    /// TTYPath= (default /dev/console)
-    pub tty_path: Option<String>,
-    /// TTYReset=
-    pub tty_reset: bool,
-    /// TTYVHangup=
-    pub tty_vhangup: bool,
-    /// SyslogIdentifier=
-    pub syslog_identifier: Option<String>,
-    /// SyslogLevel= (default info, 6)
-    pub syslog_level: Option<u8>,
-    /// SyslogLevelPrefix= (default yes)
-    pub syslog_level_prefix: Option<bool>,
+    /// NonBlocking=
+    pub non_blocking: bool,
+    /// TTYPath= and its kin.
+    pub terminal: Terminal,
+    /// SyslogIdentifier= and its kin.
+    pub logging: Logging,
     /// RuntimeDirectory=, StateDirectory=, …
     pub directories: Vec<Directories>,
     /// RuntimeDirectoryPreserve=
     pub runtime_preserve: Preserve,
-    /// NoNewPrivileges=
-    pub no_new_privileges: bool,
+    /// TimeoutCleanSec=, µs; `None`: no limit.
+    pub timeout_clean: Option<u64>,
+    /// LoadCredential=, SetCredential=
+    pub credentials: Credentials,
+    /// DynamicUser=
+    pub dynamic_user: bool,
+    /// RemoveIPC=
+    pub remove_ipc: bool,
+    /// PAMName=
+    pub pam_name: Option<String>,
+    /// ExecSearchPath=
+    pub search_path: Vec<String>,
     /// CapabilityBoundingSet=: the capabilities that may be had, a bit for each
     pub capability_bounding_set: Option<u64>,
     /// AmbientCapabilities=
     pub ambient_capabilities: u64,
+    /// SecureBits=, prctl(2)'s bits.
+    pub secure_bits: u32,
+    /// KeyringMode=; `None`: private for services, shared for others.
+    pub keyring: Option<KeyringMode>,
+    /// Personality=: the name of an architecture.
+    pub personality: Option<String>,
+    /// UtmpIdentifier=
+    pub utmp_identifier: Option<String>,
+    /// UtmpMode=
+    pub utmp_mode: Option<String>,
+    /// SELinuxContext=, AppArmorProfile=, SmackProcessLabel=: may fail (`-`), and the value.
+    pub labels: [Option<(bool, String)>; 3],
     /// IgnoreSIGPIPE= (default yes)
     pub keep_sigpipe: bool,
+    /// What it may see and do.
+    pub sandbox: Sandbox,
+    /// Settings that are told but not carried out, by the name of their property.
+    pub told: Vec<(&'static str, Told)>,
+}
+
+/// The value of a setting that is only told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A text.
+    Text(String),
+    /// Texts.
+    Texts(Vec<String>),
 }
 
 impl ExecSettings {
@@ -206,5 +130,10 @@ impl ExecSettings {
     /// StandardError= with the default filled in.
     pub fn stderr(&self) -> Output {
         self.error.clone().unwrap_or(Output::Inherit)
+    }
+
+    /// A `told` setting's value.
+    pub fn told(&self, name: &str) -> Option<&Told> {
+        self.told.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 }

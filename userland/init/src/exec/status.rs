@@ -1,0 +1,36 @@
+//! The exit status of each step that can fail: systemd.exec(5), "Process Exit Codes".
+
+pub const CHDIR: u8 = 200;
+pub const NICE: u8 = 201;
+pub const FDS: u8 = 202;
+pub const EXEC: u8 = 203;
+pub const LIMITS: u8 = 205;
+pub const OOM_ADJUST: u8 = 206;
+pub const SIGNAL_MASK: u8 = 207;
+pub const STDIN: u8 = 208;
+pub const STDOUT: u8 = 209;
+pub const CHROOT: u8 = 210;
+pub const IOPRIO: u8 = 211;
+pub const TIMERSLACK: u8 = 212;
+pub const SECUREBITS: u8 = 213;
+pub const SETSCHEDULER: u8 = 214;
+pub const CPUAFFINITY: u8 = 215;
+pub const GROUP: u8 = 216;
+pub const USER: u8 = 217;
+pub const CAPABILITIES: u8 = 218;
+pub const CGROUP: u8 = 219;
+pub const SETSID: u8 = 220;
+pub const STDERR: u8 = 222;
+pub const NETWORK: u8 = 225;
+pub const NAMESPACE: u8 = 226;
+pub const NO_NEW_PRIVILEGES: u8 = 227;
+pub const SECCOMP: u8 = 228;
+pub const PERSONALITY: u8 = 230;
+pub const RUNTIME_DIRECTORY: u8 = 233;
+pub const KEYRING: u8 = 237;
+pub const STATE_DIRECTORY: u8 = 238;
+pub const CACHE_DIRECTORY: u8 = 239;
+pub const LOGS_DIRECTORY: u8 = 240;
+pub const CONFIGURATION_DIRECTORY: u8 = 241;
+pub const NUMA_POLICY: u8 = 242;
+pub const CREDENTIALS: u8 = 243;
