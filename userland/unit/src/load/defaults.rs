@@ -167,7 +167,11 @@ impl Draft<'_> {
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
         };
-        let runs = matches!(self.unit.unit_type(), UnitType::Service);
+        let runs = match self.unit.unit_type() {
+            UnitType::Service | UnitType::Swap => true,
+            UnitType::Socket => !self.socket.commands.is_empty(),
+            _ => false,
+        };
         if runs && (logs(self.exec.stdout()) || logs(self.exec.stderr())) {
             self.implied(Dependency::After, "systemd-journald.socket");
         }

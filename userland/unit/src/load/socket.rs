@@ -142,7 +142,11 @@ fn role(key: &str) -> Option<Role> {
 
 /// An empty value of any kind forgets every Listen*= so far.
 fn listen(draft: &mut Draft<'_>, kind: &str, value: &str) -> Outcome {
-    let text = draft.context.expand(value);
+    let mut text = draft.context.expand(value);
+    if let Some(rest) = text.strip_prefix("/var/run/") {
+        // what everybody means
+        text = format!("/run/{rest}");
+    }
     let path = || {
         if text.starts_with('/') {
             Ok(normal_path(&text))
@@ -241,7 +245,7 @@ impl Draft<'_> {
             ));
         }
         if socket.descriptor_name.is_empty() {
-            socket.descriptor_name = if socket.accept { "connection".into() } else { name.to_string() };
+            socket.descriptor_name = name.to_string();
         }
         if socket.trigger_interval == INFINITY {
             socket.trigger_interval = 2_000_000;

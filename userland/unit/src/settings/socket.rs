@@ -219,7 +219,7 @@ pub struct SocketSettings {
     pub remove_on_stop: bool,
     /// Symlinks=
     pub symlinks: Vec<String>,
-    /// FileDescriptorName=; empty: the unit's name, or `connection` with Accept=
+    /// FileDescriptorName=, or the unit's name; a connection is always called `connection`
     pub descriptor_name: String,
     /// TriggerLimitIntervalSec=; `INFINITY`: not set
     pub trigger_interval: Usec,

@@ -287,7 +287,7 @@ pub fn render(action: &Action) -> Option<String> {
         Action::DropStore { unit, name } => {
             format!("drop the store of {unit} {}", name.as_deref().unwrap_or_default())
         }
-        Action::Touch { path, at, .. } => format!("touch {path} {}", at.map_or("now".into(), |at| time(at))),
+        Action::Touch { path, at, .. } => format!("touch {path} {}", at.map_or("now".into(), time)),
         Action::MakePaths { unit } => format!("make the paths of {}", unit.name),
         Action::WatchPaths { unit } => format!("watch the paths of {}", unit.name),
         Action::UnwatchPaths { unit } => format!("unwatch the paths of {unit}"),
