@@ -56,6 +56,8 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
     let recovered =
         args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("--recovered=")?.parse().ok()).next();
     shutdown::recover_from_panics(recovered.unwrap_or(RECOVERIES));
+    // a session and process group of its own: autofs tells by it who may enter without waiting
+    let _ = rustix::process::setsid();
     let line = prepare::machine();
     let _ = detach_console();
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);

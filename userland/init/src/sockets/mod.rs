@@ -144,6 +144,7 @@ impl Sockets {
         let listen = opened.unit.socket().map(|settings| &settings.listen[..]).unwrap_or_default();
         let mut buffer = [0; 2048];
         for (fd, listen) in opened.descriptors.iter().zip(listen) {
+            set_blocking(fd, false);
             for _ in 0..MOST_FLUSHED {
                 let taken = match listen {
                     Listen::Stream(_) | Listen::SequentialPacket(_) => {
@@ -217,7 +218,11 @@ impl Sockets {
                 Passed::Socket(unit) => {
                     let Some(opened) = self.open.get(unit) else { continue };
                     let name = opened.unit.socket().map(|settings| settings.descriptor_name.as_str());
-                    opened.descriptors.iter().try_for_each(|fd| add(fd, name.unwrap_or_default()))?;
+                    for fd in &opened.descriptors {
+                        // as a service finds them that opens its own; PID 1 takes nothing from these
+                        set_blocking(fd, true);
+                        add(fd, name.unwrap_or_default())?;
+                    }
                 }
                 Passed::Connection(id) => {
                     if let Some(fd) = self.connections.get(id) {
@@ -231,5 +236,12 @@ impl Sockets {
             }
         }
         Ok(all)
+    }
+}
+
+fn set_blocking(fd: &OwnedFd, blocking: bool) {
+    if let Ok(mut flags) = rustix::fs::fcntl_getfl(fd) {
+        flags.set(rustix::fs::OFlags::NONBLOCK, !blocking);
+        let _ = rustix::fs::fcntl_setfl(fd, flags);
     }
 }
