@@ -157,13 +157,13 @@ fn unit_file(random: &mut Random, unit: &str, names: &[String]) -> String {
                 text.push_str("ExecStartPre=/bin/b\nExecStopPost=/bin/f\n");
             }
         }
-        (_, "timer") => text.push_str(*random.pick(&[
+        (_, "timer") => text.push_str(random.pick::<&str>(&[
             "[Timer]\nOnActiveSec=3\nOnUnitInactiveSec=7\n",
             "[Timer]\nOnCalendar=*:*:0/10\nPersistent=yes\n",
             "[Timer]\nOnActiveSec=5\nRemainAfterElapse=no\n",
         ])),
         (_, "path") => {
-            text.push_str(*random.pick(&["[Path]\nPathExists=/flag\n", "[Path]\nPathChanged=/flag\n"]))
+            text.push_str(random.pick::<&str>(&["[Path]\nPathExists=/flag\n", "[Path]\nPathChanged=/flag\n"]))
         }
         (_, "mount") => text.push_str("[Mount]\nWhat=/dev/x\nWhere=/m\nTimeoutSec=20\n"),
         (_, "automount") => text.push_str("[Automount]\nWhere=/m\n"),
@@ -456,14 +456,12 @@ impl Simulation {
                         }
                     }
                 }
-                Action::OpenSockets { unit } => {
-                    if self.machine.broken_sockets.is_none() {
-                        assert!(
-                            self.sockets.insert(unit.name.clone(), false).is_none(),
-                            "{} opens twice",
-                            unit.name
-                        );
-                    }
+                Action::OpenSockets { unit } if self.machine.broken_sockets.is_none() => {
+                    assert!(
+                        self.sockets.insert(unit.name.clone(), false).is_none(),
+                        "{} opens twice",
+                        unit.name
+                    );
                 }
                 Action::WatchSockets { unit, on } => {
                     assert_eq!(
@@ -478,10 +476,8 @@ impl Simulation {
                 Action::CloseConnection { id } => {
                     assert_eq!(self.connections.insert(*id, false), Some(true), "{id:?} is closed twice");
                 }
-                Action::PlaceAutomount { unit } => {
-                    if self.machine.broken_sockets.is_none() {
-                        assert!(self.automounts.insert(unit.name.clone()), "{} is placed twice", unit.name);
-                    }
+                Action::PlaceAutomount { unit } if self.machine.broken_sockets.is_none() => {
+                    assert!(self.automounts.insert(unit.name.clone()), "{} is placed twice", unit.name);
                 }
                 Action::RemoveAutomount { unit } => {
                     self.automounts.remove(unit);

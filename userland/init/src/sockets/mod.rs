@@ -73,8 +73,7 @@ impl Sockets {
         self.drop_unit(&unit.name);
         let mut descriptors = Vec::with_capacity(settings.listen.len());
         for listen in &settings.listen {
-            let opened = open::open(listen, settings, &unit.exec);
-            let fd = opened.map_err(|error| format!("{}: {error}", listen.place()))?;
+            let fd = open::open(listen, settings).map_err(|error| format!("{}: {error}", listen.place()))?;
             descriptors.push(fd);
         }
         open::link(settings)?;
@@ -203,11 +202,11 @@ impl Sockets {
         left
     }
 
-    /// Copies of what a process is to have, with their names.
+    /// Copies of what a process is to have, with their names; sockets that block or not (NonBlocking=).
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn passed(&self, passed: &[Passed]) -> io::Result<Vec<Named>> {
+    pub fn passed(&self, passed: &[Passed], blocking: bool) -> io::Result<Vec<Named>> {
         let mut all = Vec::new();
         let mut add = |fd: &OwnedFd, name: &str| {
             all.push(Named { fd: fd.try_clone()?, name: name.to_owned() });
@@ -220,7 +219,7 @@ impl Sockets {
                     let name = opened.unit.socket().map(|settings| settings.descriptor_name.as_str());
                     for fd in &opened.descriptors {
                         // as a service finds them that opens its own; PID 1 takes nothing from these
-                        set_blocking(fd, true);
+                        set_blocking(fd, blocking);
                         add(fd, name.unwrap_or_default())?;
                     }
                 }
