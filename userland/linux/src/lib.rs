@@ -1,5 +1,6 @@
 //! Typed doors to the kernel that rustix and nix lack. The only crate with unsafe code.
 
+pub mod autofs;
 pub mod block;
 pub mod bpf;
 pub mod clean_exec;
@@ -12,6 +13,7 @@ pub mod packet_socket;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
+pub mod socket;
 pub mod syscall;
 pub mod sysv;
 pub mod terminal;

@@ -10,6 +10,7 @@
 
 mod action;
 pub mod c_escape;
+pub mod calendar;
 mod catalog;
 pub mod condition;
 mod engine;
@@ -33,17 +34,20 @@ pub mod unenforced;
 mod unit;
 
 pub use action::{
-    Action, Announcement, CommandFlags, JobResult, Level, RequestError, Role, Shutdown, Spawn, Target,
+    Action, Announcement, CommandFlags, JobResult, Level, Passed, RequestError, Role, Shutdown, Spawn, Target,
 };
 pub use catalog::{Catalog, Host, Probe, Sources, Text, UnitFileState, User, World};
 pub use engine::Engine;
-pub use event::{Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid, RequestId, SpawnToken, Verb};
+pub use event::{
+    Connection, ConnectionId, Device, Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid,
+    RequestId, SpawnToken, SwapEntry, Verb,
+};
 pub use graph::Dependency;
 pub use job::{JobKind, JobState};
 pub use load::{CAPABILITIES, signal_name};
 pub use name::{NameError, UnitName, UnitType};
 pub use notify::Notify;
-pub use status::{ActiveState, CommandStatus, JobStatus, LoadState, Stamp, UnitStatus};
+pub use status::{ActiveState, CommandStatus, Details, JobStatus, LoadState, Stamp, UnitStatus};
 pub use unit::{EmergencyAction, Kind, Unit};
 
 /// Microseconds: monotonic or since 1970, as the field says.

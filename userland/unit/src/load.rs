@@ -2,25 +2,36 @@
 //!
 //! A line that cannot be used is warned of and skipped; only what a unit cannot do without makes it unusable.
 
+mod automount;
 mod cgroup;
 mod defaults;
 mod exec;
 mod kill;
 mod mount;
+mod path;
+mod scope;
 mod service;
+mod socket;
+mod swap;
+mod timer;
 mod unit;
 mod value;
 
+pub(crate) use timer::STAMPS;
 pub use value::{CAPABILITIES, signal_name};
 pub(crate) use value::{capability, status_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
+use crate::exec::CommandLine;
+use crate::settings::{
+    AutomountSettings, CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, PathSettings,
+    ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
+};
 use crate::specifier::Context;
 use crate::{
-    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName,
+    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Role, Sources, Text, Unit, UnitName,
     UnitType, text, unenforced,
 };
 
@@ -32,6 +43,12 @@ struct Draft<'a> {
     cgroup: CgroupSettings,
     service: ServiceSettings,
     mount: MountSettings,
+    socket: SocketSettings,
+    timer: TimerSettings,
+    path: PathSettings,
+    automount: AutomountSettings,
+    swap: SwapSettings,
+    scope: ScopeSettings,
     /// Keys that were set, where "unset" differs from every value.
     set: BTreeSet<&'static str>,
     /// Directives that were used but are not carried out.
@@ -70,6 +87,12 @@ pub fn load(
         cgroup: CgroupSettings::default(),
         service: ServiceSettings::default(),
         mount: MountSettings { directory_mode: 0o755, timeout: 90_000_000, ..MountSettings::default() },
+        socket: SocketSettings::default(),
+        timer: TimerSettings::default(),
+        path: PathSettings::default(),
+        automount: AutomountSettings::default(),
+        swap: SwapSettings::default(),
+        scope: ScopeSettings::default(),
         set: BTreeSet::new(),
         idle: Vec::new(),
         fatal: None,
@@ -143,7 +166,7 @@ fn blank(name: &UnitName) -> Unit {
         cgroup: Arc::default(),
         kill: KillSettings::default(),
         install: Install::default(),
-        kind: Kind::Other,
+        kind: Kind::Target,
         warnings: Vec::new(),
     }
 }
@@ -170,8 +193,8 @@ impl Draft<'_> {
                 self.add(kind, name.clone());
             }
         }
-        self.defaults();
-        self.verify()
+        self.defaults()
+            .and_then(|()| self.verify())
             .inspect_err(|why| self.unit.warnings.push(why.clone()))
             .map_err(|why| (LoadState::BadSetting, why))?;
         self.attach();
@@ -255,15 +278,37 @@ impl Draft<'_> {
             "Mount" => Some(first_known(
                 [mount::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
             )),
-            "Slice" => Some(cgroup::set(self, key, value)),
-            // kinds that are loaded but not operated yet
-            _ => Some(Ok(Taken::Yes)),
+            "Socket" => Some(first_known(
+                [socket::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
+            )),
+            "Swap" => Some(first_known(
+                [swap::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
+            )),
+            "Scope" => {
+                Some(first_known([scope::set, kill::set, cgroup::set].map(|set| set(self, key, value))))
+            }
+            "Timer" => Some(timer::set(self, key, value)),
+            "Path" => Some(path::set(self, key, value)),
+            "Automount" => Some(automount::set(self, key, value)),
+            _ => Some(cgroup::set(self, key, value)),
         }
     }
 
     fn add(&mut self, kind: Dependency, name: UnitName) {
         if name != self.unit.name {
             self.unit.dependencies.entry(kind).or_default().insert(name);
+        }
+    }
+
+    /// A timer or path triggers what Unit= says, else the unit of its own name; and goes before it.
+    fn triggers(&mut self, default: UnitType) {
+        if !self.unit.dependencies.contains_key(&Dependency::Triggers) {
+            let name = self.unit.name.with_type(default);
+            self.add(Dependency::Triggers, name);
+        }
+        let units: Vec<UnitName> = self.unit.names(Dependency::Triggers).cloned().collect();
+        for unit in units {
+            self.add(Dependency::Before, unit);
         }
     }
 
@@ -287,13 +332,60 @@ impl Draft<'_> {
             UnitType::Target => Kind::Target,
             UnitType::Slice => Kind::Slice,
             UnitType::Device => Kind::Device,
-            _ => Kind::Other,
+            UnitType::Socket => Kind::Socket(Box::new(self.socket)),
+            UnitType::Timer => Kind::Timer(Box::new(self.timer)),
+            UnitType::Path => Kind::Path(Box::new(self.path)),
+            UnitType::Automount => Kind::Automount(Box::new(self.automount)),
+            UnitType::Swap => Kind::Swap(Box::new(self.swap)),
+            UnitType::Scope => Kind::Scope(Box::new(self.scope)),
         };
         self.unit
     }
 }
 
-fn first_known(outcomes: [Outcome; 4]) -> Outcome {
+/// The commands of a section.
+type Commands = BTreeMap<Role, Vec<CommandLine>>;
+
+/// An Exec*= line: adds to its directive's commands in `of`, an empty one forgets them. A line that cannot be run
+/// makes the unit unusable, unless it begins with `-`.
+fn commands(
+    draft: &mut Draft<'_>,
+    of: for<'a> fn(&'a mut Draft<'_>) -> &'a mut Commands,
+    role: Role,
+    value: &str,
+) -> Outcome {
+    if value.is_empty() {
+        of(draft).remove(&role);
+        return Ok(Taken::Yes);
+    }
+    let context = draft.context;
+    let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
+    let (lines, broken) = crate::exec::parse(value, &resolve);
+    if !lines.is_empty() {
+        of(draft).entry(role).or_default().extend(lines);
+    }
+    match broken {
+        None => Ok(Taken::Yes),
+        Some((why, fatal)) => {
+            draft.fatal = fatal.then(|| (LoadState::BadSetting, why.to_string()));
+            Err(why.to_string())
+        }
+    }
+}
+
+/// Unit= of a timer or path.
+fn trigger(draft: &mut Draft<'_>, value: &str) -> Outcome {
+    let name = draft.context.expand(value);
+    match UnitName::parse(&name) {
+        Ok(unit) if !unit.is_template() && unit != draft.unit.name => {
+            draft.unit.dependencies.insert(Dependency::Triggers, BTreeSet::from([unit]));
+            Ok(Taken::Yes)
+        }
+        _ => Err(format!("{name} is not a unit to trigger")),
+    }
+}
+
+fn first_known<const N: usize>(outcomes: [Outcome; N]) -> Outcome {
     for outcome in outcomes {
         match outcome {
             Ok(Taken::Unknown) => {}

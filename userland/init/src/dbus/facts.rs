@@ -97,6 +97,7 @@ pub fn of_unit(status: &UnitStatus) -> Facts {
     resources::tell(unit, &mut facts);
     exec::tell(unit, &mut facts);
     kill::tell(&unit.kill, &mut facts);
+    super::property::of_own_type(status, &mut facts);
     facts
 }
 

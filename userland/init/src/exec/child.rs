@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use linux::namespace::{Namespaces, unshare};
 use nix::unistd::execve;
 use rustix::fs::Mode;
-use unit::Spawn;
 use unit::settings::ExecSettings;
+use unit::{Role, Spawn};
 
 use super::filter::Filters;
 use super::identity::Identity;
 use super::namespace::{self, Surroundings};
 use super::runtime::{self, Folder};
 use super::{
-    Failure, credentials, delegation, directories, environment, identity, keyring, scheduling, status, stdio,
-    terminal, user_namespace,
+    Failure, Handed, credentials, delegation, directories, environment, identity, keyring, scheduling,
+    status, stdio, terminal, user_namespace,
 };
 use crate::users::{User, Users};
 
@@ -31,17 +31,17 @@ const DEFAULT_UMASK: u32 = 0o022;
 const FIRST_OWN: u32 = 3;
 
 /// Sets the process up and executes the program; returns only when that fails.
-pub fn run(spawn: &Spawn) -> Failure {
-    match execute(spawn) {
+pub fn run(spawn: &Spawn, handed: &Handed) -> Failure {
+    match execute(spawn, handed) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
 }
 
-fn execute(spawn: &Spawn) -> Result<Infallible, Failure> {
+fn execute(spawn: &Spawn, handed: &Handed) -> Result<Infallible, Failure> {
     let exec: &ExecSettings = &spawn.exec;
     let privileged = spawn.flags.full_privileges;
-    begin(exec)?;
+    begin(spawn)?;
     scheduling::apply(exec)?;
 
     let users = Users::read(Path::new("/"));
@@ -49,7 +49,7 @@ fn execute(spawn: &Spawn) -> Result<Infallible, Failure> {
     let identity = identity::find(exec, &users, privileged)?;
     remember(folder.as_ref(), exec, &identity)?;
     terminal::prepare(exec);
-    let journal = stdio::connect(spawn)?;
+    let journal = stdio::connect(spawn, handed)?;
     terminal::own(exec, identity.uid, &users)?;
     delegation::hand_over(spawn, identity.uid, identity.gid)?;
     let directories = directories::make(exec, identity.uid, identity.gid)?;
@@ -58,7 +58,8 @@ fn execute(spawn: &Spawn) -> Result<Infallible, Failure> {
     keyring::renew(exec)?;
     let known =
         environment::Known { user: identity.user.as_ref(), journal, credentials: credentials.as_deref() };
-    let environment = environment::complete(spawn, known);
+    let mut environment = environment::complete(spawn, known);
+    environment.extend(handed.environment());
 
     if !privileged {
         let notifies = environment.iter().any(|(name, _)| name == "NOTIFY_SOCKET");
@@ -79,6 +80,7 @@ fn execute(spawn: &Spawn) -> Result<Infallible, Failure> {
     let program = environment::find(&spawn.path, &exec.search_path, &environment)
         .map_err(|error| Failure::new(status::EXEC, &spawn.path, error))?;
     let ready = Ready::new(&program, spawn, &environment)?;
+    handed.put()?;
     if !privileged {
         restrict(exec)?;
     }
@@ -86,11 +88,15 @@ fn execute(spawn: &Spawn) -> Result<Infallible, Failure> {
 }
 
 /// What every process begins with.
-fn begin(exec: &ExecSettings) -> Result<(), Failure> {
+fn begin(spawn: &Spawn) -> Result<(), Failure> {
+    let exec: &ExecSettings = &spawn.exec;
     linux::clean_exec::close_on_exec_from(FIRST_OWN)
         .map_err(|error| Failure::new(status::FDS, "cannot close descriptors", error))?;
-    rustix::process::setsid()
-        .map_err(|error| Failure::new(status::SETSID, "cannot begin a session", error))?;
+    // autofs lets the process group of PID 1 through: to mount is not to wait for the mount
+    if !matches!(spawn.role, Role::Mount | Role::Remount | Role::Unmount) {
+        rustix::process::setsid()
+            .map_err(|error| Failure::new(status::SETSID, "cannot begin a session", error))?;
+    }
     linux::clean_exec::default_signals()
         .map_err(|error| Failure::new(status::SIGNAL_MASK, "cannot reset signals", error))?;
     if !exec.keep_sigpipe {

@@ -14,6 +14,7 @@ mod identity;
 mod ipc;
 mod keyring;
 mod namespace;
+mod passed;
 mod runtime;
 mod scheduling;
 mod status;
@@ -21,12 +22,14 @@ mod stdio;
 mod terminal;
 mod user_namespace;
 
+pub use passed::Handed;
 pub use runtime::forget;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use linux::namespace::{Namespaces, fork_into};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
 use unit::Spawn;
 
@@ -88,10 +91,12 @@ impl AsFd for Report {
 ///
 /// # Errors
 /// No process or descriptor is left, or the cgroup is gone.
-pub fn start(spawn: &Spawn, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started> {
+pub fn start(spawn: &Spawn, cgroup: Option<BorrowedFd<'_>>, handed: &Handed) -> io::Result<Started> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // Above the numbers that the program's own descriptors get.
+    let writer = fcntl_dupfd_cloexec(&writer, handed.end())?;
     let child = fork_into(Namespaces::NONE, cgroup, || {
-        let failure = child::run(spawn);
+        let failure = child::run(spawn, handed);
         let mut report = vec![failure.code];
         report.extend(failure.why.bytes().take(LONGEST as usize - 1));
         let _ = rustix::io::write(&writer, &report);

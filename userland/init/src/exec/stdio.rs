@@ -15,15 +15,15 @@ use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fstat, memfd_cr
 use unit::Spawn;
 use unit::settings::{ExecSettings, Input, Output};
 
-use super::{Failure, status, terminal};
+use super::{Failure, Handed, status, terminal};
 
 const JOURNAL: &str = "/run/systemd/journal/stdout";
 
 /// Connects the three streams; returns `JOURNAL_STREAM` when one of the outputs is the journal's.
-pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
+pub fn connect(spawn: &Spawn, handed: &Handed) -> Result<Option<String>, Failure> {
     let exec = &spawn.exec;
     let failed = |error: io::Error| Failure::new(status::STDIN, "cannot connect stdin", error);
-    let input = open_input(exec).map_err(failed)?;
+    let input = open_input(exec, handed).map_err(failed)?;
     rustix::stdio::dup2_stdin(&input).map_err(|error| failed(error.into()))?;
 
     let stdout = match exec.stdout() {
@@ -32,7 +32,7 @@ pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
         output => output,
     };
     let failed = |error: io::Error| Failure::new(status::STDOUT, "cannot connect stdout", error);
-    let out = open_output(&stdout, spawn, input.as_fd()).map_err(failed)?;
+    let out = open_output(&stdout, spawn, handed, input.as_fd()).map_err(failed)?;
     rustix::stdio::dup2_stdout(&out).map_err(|error| failed(error.into()))?;
 
     let stderr = exec.stderr();
@@ -40,7 +40,7 @@ pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
     let err = if stderr == Output::Inherit || stderr == stdout {
         out.try_clone().map_err(failed)?
     } else {
-        open_output(&stderr, spawn, out.as_fd()).map_err(failed)?
+        open_output(&stderr, spawn, handed, out.as_fd()).map_err(failed)?
     };
     rustix::stdio::dup2_stderr(&err).map_err(|error| failed(error.into()))?;
 
@@ -49,7 +49,7 @@ pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
     Ok(identity.map(|data| format!("{}:{}", data.st_dev, data.st_ino)))
 }
 
-fn open_input(exec: &ExecSettings) -> io::Result<OwnedFd> {
+fn open_input(exec: &ExecSettings, handed: &Handed) -> io::Result<OwnedFd> {
     let null = || File::open("/dev/null");
     Ok(match &exec.input {
         Input::Null => null()?.into(),
@@ -59,8 +59,8 @@ fn open_input(exec: &ExecSettings) -> io::Result<OwnedFd> {
             output_file().read(true).create(true).truncate(false).open(path)?.into()
         }
         Input::File(path) => File::open(path)?.into(),
-        // No unit hands us a socket yet.
-        Input::Socket | Input::Named(_) => null()?.into(),
+        Input::Socket => handed.stream()?.try_clone_to_owned()?,
+        Input::Named(name) => handed.named(name)?.try_clone_to_owned()?,
         Input::Tty | Input::TtyForce | Input::TtyFail => terminal::acquire(exec)?,
     })
 }
@@ -81,11 +81,18 @@ fn output_file() -> OpenOptions {
     options
 }
 
-fn open_output(output: &Output, spawn: &Spawn, inherited: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn open_output(
+    output: &Output,
+    spawn: &Spawn,
+    handed: &Handed,
+    inherited: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
     let exec = &spawn.exec;
     let same_as_input = |path: &str| matches!(&exec.input, Input::File(input) if input == path);
     Ok(match output {
-        Output::Inherit | Output::Socket | Output::Named(_) => inherited.try_clone_to_owned()?,
+        Output::Inherit => inherited.try_clone_to_owned()?,
+        Output::Socket => handed.stream()?.try_clone_to_owned()?,
+        Output::Named(name) => handed.named(name)?.try_clone_to_owned()?,
         Output::Null => output_file().open("/dev/null")?.into(),
         Output::Tty => terminal::open(exec)?.into(),
         Output::Journal => journal(spawn, false)?,

@@ -131,6 +131,11 @@ impl Machine {
         fs::read_to_string(format!("/proc/{}/root/{path}", self.init)).unwrap_or_default()
     }
 
+    /// Where the machine's root is for the test.
+    pub fn root(&self) -> String {
+        format!("/proc/{}/root", self.init)
+    }
+
     /// Waits until it holds.
     pub fn until(&self, what: &str, holds: impl Fn(&Machine) -> bool) {
         let started = Instant::now();
@@ -141,7 +146,7 @@ impl Machine {
     }
 
     /// What PID 1 wrote to the console and the kernel's log.
-    fn console(&self) -> String {
+    pub fn console(&self) -> String {
         let read = |name: &str| {
             let path = format!("/proc/{}/root/dev/{name}", self.init);
             fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -107,6 +107,17 @@ impl Engine {
         self.draw();
     }
 
+    /// Takes a unit that is down out of memory, if nothing is left to know of it.
+    pub(super) fn forget(&mut self, name: &UnitName) {
+        let idle =
+            self.entries.get(name).is_some_and(|entry| entry.base.active.is_down() && entry.job.is_none());
+        if idle {
+            self.entries.remove(name);
+            self.aliases.retain(|_, real| real != name);
+            self.graph.remove(name);
+        }
+    }
+
     /// Draws the graph of all units in memory.
     fn draw(&mut self) {
         let mut graph = Graph::default();

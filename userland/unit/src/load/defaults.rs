@@ -7,14 +7,28 @@ mod service;
 
 use super::Draft;
 use crate::settings::{Amount, DirectoryKind, Output};
-use crate::{Dependency, UnitName, UnitType};
+use crate::{Dependency, INFINITY, UnitName, UnitType};
+
+/// DefaultDeviceTimeoutSec=: how long a job waits for a device.
+const DEVICE_TIMEOUT: crate::Usec = 90_000_000;
 
 impl Draft<'_> {
-    /// Fills in what the files leave open.
-    pub(super) fn defaults(&mut self) {
-        match self.unit.unit_type() {
-            UnitType::Service => self.service_defaults(),
-            UnitType::Mount => self.mount_defaults(),
+    /// Fills in what the files leave open; an error makes the unit unusable.
+    pub(super) fn defaults(&mut self) -> Result<(), String> {
+        let usable = match self.unit.unit_type() {
+            UnitType::Service => {
+                self.service_defaults();
+                Ok(())
+            }
+            UnitType::Mount => {
+                self.mount_defaults();
+                Ok(())
+            }
+            UnitType::Socket => self.socket_defaults(),
+            UnitType::Timer => self.timer_defaults(),
+            UnitType::Path => self.path_defaults(),
+            UnitType::Automount => self.automount_defaults(),
+            UnitType::Swap => self.swap_defaults(),
             // what shutting down itself runs in must not go with everything else
             UnitType::Slice if matches!(self.unit.name.as_str(), "-.slice" | "system.slice") => {
                 self.unit.default_dependencies = false;
@@ -22,9 +36,23 @@ impl Draft<'_> {
                 if self.unit.description.is_empty() {
                     self.unit.description = if root { "Root Slice" } else { "System Slice" }.into();
                 }
+                Ok(())
             }
-            _ => {}
-        }
+            UnitType::Device => {
+                if self.unit.job_running_timeout == INFINITY {
+                    self.unit.job_running_timeout = DEVICE_TIMEOUT;
+                }
+                Ok(())
+            }
+            UnitType::Scope if self.unit.name.as_str() == "init.scope" => {
+                self.unit.default_dependencies = false;
+                if self.unit.description.is_empty() {
+                    self.unit.description = "System and Service Manager".into();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        };
         super::exec::implied(self);
         if self.unit.unit_type() != UnitType::Slice {
             // what one unit may have of the machine's tasks, so that a fork bomb stays its own trouble
@@ -37,6 +65,7 @@ impl Draft<'_> {
         if self.unit.default_dependencies {
             self.default_dependencies();
         }
+        usable
     }
 
     /// Says why the unit cannot be used.
@@ -103,7 +132,11 @@ impl Draft<'_> {
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
         };
-        let runs = matches!(self.unit.unit_type(), UnitType::Service | UnitType::Mount | UnitType::Swap);
+        let runs = match self.unit.unit_type() {
+            UnitType::Service | UnitType::Mount | UnitType::Swap => true,
+            UnitType::Socket => !self.socket.commands.is_empty(),
+            _ => false,
+        };
         if runs && (logs(self.exec.stdout()) || logs(self.exec.stderr())) {
             self.implied(Dependency::After, "systemd-journald.socket");
         }
@@ -150,6 +183,27 @@ impl Draft<'_> {
             UnitType::Socket | UnitType::Timer | UnitType::Path => {
                 self.implied(Requires, "sysinit.target");
                 self.implied(After, "sysinit.target");
+                self.implied(
+                    Before,
+                    match self.unit.unit_type() {
+                        UnitType::Socket => "sockets.target",
+                        UnitType::Timer => "timers.target",
+                        _ => "paths.target",
+                    },
+                );
+            }
+            UnitType::Automount => {
+                self.implied(Before, "local-fs.target");
+                self.implied(After, "local-fs-pre.target");
+                self.implied(Before, "umount.target");
+                self.implied(Conflicts, "umount.target");
+                return;
+            }
+            UnitType::Swap => {
+                self.implied(Before, "swap.target");
+                self.implied(Before, "umount.target");
+                self.implied(Conflicts, "umount.target");
+                return;
             }
             UnitType::Mount => return self.mount_dependencies(),
             // a target is not stopped by the one that stops everything else
@@ -169,7 +223,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn implied(&mut self, kind: Dependency, name: &str) {
+    pub(super) fn implied(&mut self, kind: Dependency, name: &str) {
         if let Ok(name) = UnitName::parse(name) {
             self.add(kind, name);
         }

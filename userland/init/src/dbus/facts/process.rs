@@ -37,6 +37,9 @@ pub(super) fn tell(status: &UnitStatus, facts: &mut Facts) {
         (Role::Mount, "ExecMount", ""),
         (Role::Unmount, "ExecUnmount", ""),
         (Role::Remount, "ExecRemount", ""),
+        (Role::StopPre, "ExecStopPre", ""),
+        (Role::Activate, "ExecActivate", ""),
+        (Role::Deactivate, "ExecDeactivate", ""),
     ];
     for (role, plain, extended) in properties {
         let of_role = || status.commands.iter().filter(|command| command.role == role);
