@@ -11,8 +11,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("accounts", &[]),
     ("unit", &[]),
     ("update-engine", &["linux"]),
+    ("wire", &[]),
+    ("bus", &["accounts", "linux", "wire"]),
     ("container", SERVICE),
-    ("init", &["accounts", "linux", "unit"]),
+    ("init", &["accounts", "linux", "unit", "wire"]),
     ("journal", SERVICE),
     ("network", SERVICE),
     ("provision", SERVICE),
@@ -31,7 +33,7 @@ const SERVICE: &[&str] = &["accounts", "linux"];
 
 /// What the shipped binary is made of.
 const SERVICES: &[&str] =
-    &["container", "init", "journal", "network", "provision", "ssh", "sudo", "tools", "update-engine"];
+    &["bus", "container", "init", "journal", "network", "provision", "ssh", "sudo", "tools", "update-engine"];
 
 /// The only crate with unsafe code.
 const UNSAFE: &str = "userland/linux";

@@ -25,6 +25,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "cp", main: tools::uutils::cp },
     Applet { name: "cut", main: tools::uutils::cut },
     Applet { name: "date", main: tools::uutils::date },
+    Applet { name: "dbus-daemon", main: bus::dbus_daemon },
     Applet { name: "dd", main: tools::uutils::dd },
     Applet { name: "df", main: tools::uutils::df },
     Applet { name: "dirname", main: tools::uutils::dirname },

@@ -44,7 +44,12 @@ pub enum News {
         /// The unit.
         unit: UnitName,
     },
-    /// A unit entered memory.
+    /// A unit is no longer in memory.
+    Forgotten {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Unit files are being read anew, or that is over.
     Reloading(bool),
     /// Links or files in the unit directories changed.
     UnitFilesChanged,

@@ -25,6 +25,7 @@ pub mod power_button;
 pub mod prepare;
 pub mod probe;
 pub mod shutdown;
+pub mod transient;
 pub mod users;
 
 use std::ffi::OsString;

@@ -41,6 +41,8 @@ pub struct Manager {
     environment: BTreeMap<String, String>,
     last_request: u64,
     times: Times,
+    /// Who on the bus keeps which unit in memory.
+    pub(crate) holders: crate::transient::Holders,
 }
 
 /// A child on its way to its program.
@@ -105,6 +107,7 @@ impl Manager {
             environment: host.environment.iter().cloned().collect(),
             host,
             last_request: 0,
+            holders: crate::transient::Holders::new(),
             times: Times { kernel, userspace: (realtime, monotonic), ..Times::default() },
         }
     }

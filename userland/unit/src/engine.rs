@@ -92,6 +92,7 @@ impl Engine {
             }
             Event::MountsChanged { mounted } => self.mounts_changed(mounted, world),
             Event::Elapsed => self.elapsed(world),
+            Event::Forget { unit } => self.forget(&unit, world),
             Event::Reload => self.reload(world),
         }
         self.settle(world);

@@ -11,7 +11,8 @@ mod service;
 mod unit;
 mod value;
 
-pub(crate) use value::{capability, signal_name, status_name};
+pub(crate) use value::{capability, status_name};
+pub use value::{capability_name, signal_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -130,6 +131,7 @@ fn blank(name: &UnitName) -> Unit {
         exec: Arc::default(),
         cgroup: Arc::default(),
         kill: KillSettings::default(),
+        collect_failed: false,
         install: Install::default(),
         kind: Kind::Other,
         warnings: Vec::new(),

@@ -103,6 +103,8 @@ pub struct Unit {
     pub cgroup: Arc<CgroupSettings>,
     /// How its processes are ended.
     pub kill: KillSettings,
+    /// CollectMode=inactive-or-failed
+    pub collect_failed: bool,
     /// [Install]
     pub install: Install,
     /// What is particular to its kind.

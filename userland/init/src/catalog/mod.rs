@@ -21,7 +21,22 @@ pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
 const CONFIG: &str = "etc/systemd/system";
 const RUNTIME: &str = "run/systemd/system";
-const IMAGE: [&str; 2] = ["usr/local/lib/systemd/system", "usr/lib/systemd/system"];
+/// Every folder, in order of precedence; `/lib` and `/usr/lib` may be one.
+const FOLDERS: [&str; 13] = [
+    "etc/systemd/system.control",
+    "run/systemd/system.control",
+    "run/systemd/transient",
+    "run/systemd/generator.early",
+    CONFIG,
+    "etc/systemd/system.attached",
+    RUNTIME,
+    "run/systemd/system.attached",
+    "run/systemd/generator",
+    "usr/local/lib/systemd/system",
+    "lib/systemd/system",
+    "usr/lib/systemd/system",
+    "run/systemd/generator.late",
+];
 
 /// The load path below a root.
 #[derive(Debug)]
@@ -43,7 +58,7 @@ impl Directories {
     /// The load path of the system below another root.
     #[must_use]
     pub fn below(root: &Path) -> Directories {
-        let folders = [CONFIG, RUNTIME].into_iter().chain(IMAGE).map(|folder| root.join(folder)).collect();
+        let folders = FOLDERS.iter().map(|folder| root.join(folder)).collect();
         Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
     }
 

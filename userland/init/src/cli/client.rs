@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zvariant::Type;
 
-use crate::dbus::ROOT;
-use crate::dbus::message::{LONGEST, Malformed, Message, MessageType};
+use crate::dbus::{NAME, ROOT};
+use wire::message::LONGEST;
+use wire::{Malformed, Message, MessageType};
 
 /// What can go wrong between client and manager.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,9 @@ impl Client {
     pub fn call<R: DeserializeOwned + Type>(&mut self, mut call: Message) -> Result<R, Trouble> {
         self.serial += 1;
         call.serial = self.serial;
+        if call.destination.is_empty() {
+            call.destination = NAME.into();
+        }
         self.stream.write_all(&call.encode()?)?;
         loop {
             let answer = self.receive()?;

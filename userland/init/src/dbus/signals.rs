@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use zvariant::{ObjectPath, Value};
 
-use super::message::{Malformed, Message};
 use super::property::{self, Default, Interface};
 use super::world::World;
 use super::{ROOT, path};
+use wire::{Malformed, Message};
 
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -31,6 +31,14 @@ pub fn job_new(job: u32, unit: &str) -> Result<Message, Malformed> {
 /// The name cannot be marshalled.
 pub fn job_removed(job: u32, unit: &str, result: &str) -> Result<Message, Malformed> {
     Message::signal(ROOT, MANAGER, "JobRemoved").with(&(job, object(path::of_job(job)), unit, result))
+}
+
+/// `UnitRemoved`.
+///
+/// # Errors
+/// The name cannot be marshalled.
+pub fn unit_removed(unit: &str) -> Result<Message, Malformed> {
+    Message::signal(ROOT, MANAGER, "UnitRemoved").with(&(unit, object(path::of_unit(unit))))
 }
 
 /// `Reloading`.
@@ -109,8 +117,13 @@ pub fn changed(world: &dyn World, unit: &str) -> Vec<Message> {
 }
 
 /// The signals of the manager, for introspection: name and types.
-pub const SIGNALS: [(&str, &str); 4] =
-    [("JobNew", "uos"), ("JobRemoved", "uoss"), ("Reloading", "b"), ("UnitFilesChanged", "")];
+pub const SIGNALS: [(&str, &str); 5] = [
+    ("UnitRemoved", "so"),
+    ("JobNew", "uos"),
+    ("JobRemoved", "uoss"),
+    ("Reloading", "b"),
+    ("UnitFilesChanged", ""),
+];
 
 /// The type of a default, for introspection.
 pub fn signature(default: Default) -> String {

@@ -12,7 +12,7 @@ use unit::{JobMode, KillWhom, Shutdown, Verb};
 use zvariant::Value;
 
 use super::property::Facts;
-use super::world::{FileChanges, FileVerb, Job, Listed, Process};
+use super::world::{FileChanges, FileVerb, Job, Listed, Process, Settings};
 use super::*;
 use crate::dbus::world::Failure;
 
@@ -143,6 +143,67 @@ impl World for Fake {
     fn power(&mut self, how: Shutdown) {
         self.asked.push(format!("{how:?}"));
     }
+    fn set_properties(&mut self, name: &str, runtime: bool, properties: &Settings) -> Result<(), Failure> {
+        let text = assign::file(name, "", properties)?;
+        self.asked.push(format!("set {name} {runtime} {text:?}"));
+        Ok(())
+    }
+    fn make_transient(&mut self, name: &str, properties: &Settings) -> Result<(), Failure> {
+        let text = assign::file(name, "", properties)?;
+        self.asked.push(format!("make {name} {text:?}"));
+        let load =
+            Listed { id: name.into(), load: "loaded", active: "inactive", sub: "dead", ..Listed::default() };
+        self.units.insert(name.into(), load);
+        Ok(())
+    }
+    fn attach(&mut self, name: &str, below: &str, pids: &[u32]) -> Result<(), Failure> {
+        self.asked.push(format!("attach {name} {below} {pids:?}"));
+        Ok(())
+    }
+    fn abandon(&mut self, name: &str) {
+        self.asked.push(format!("abandon {name}"));
+    }
+    fn freeze(&mut self, name: &str, frozen: bool) -> Result<(), Failure> {
+        self.asked.push(format!("freeze {name} {frozen}"));
+        Ok(())
+    }
+    fn clean(&mut self, name: &str, kinds: &[String]) -> Result<(), Failure> {
+        self.asked.push(format!("clean {name} {kinds:?}"));
+        Ok(())
+    }
+    fn set_default_target(&mut self, name: &str, force: bool) -> Result<FileChanges, Failure> {
+        self.asked.push(format!("default {name} {force}"));
+        Ok(FileChanges::default())
+    }
+    fn add_dependency(
+        &mut self,
+        names: &[String],
+        target: &str,
+        kind: &str,
+        runtime: bool,
+    ) -> Result<FileChanges, Failure> {
+        self.asked.push(format!("add {names:?} {target}.{kind} {runtime}"));
+        Ok(FileChanges::default())
+    }
+    fn dump(&self) -> String {
+        "-> Unit hello1.service:\n".into()
+    }
+    fn log_level(&self) -> &'static str {
+        "info"
+    }
+    fn set_log_level(&mut self, level: &str) -> bool {
+        self.asked.push(format!("log {level}"));
+        level == "debug"
+    }
+    fn hold(&mut self, name: &str, holder: &str) {
+        self.asked.push(format!("hold {name} {holder}"));
+    }
+    fn release(&mut self, name: &str, holder: &str) {
+        self.asked.push(format!("release {name} {holder}"));
+    }
+    fn unref(&mut self, holder: &str) {
+        self.asked.push(format!("unref {holder}"));
+    }
     fn environment(&self) -> Vec<String> {
         Vec::new()
     }
@@ -163,7 +224,12 @@ impl Stage {
     pub(crate) fn new() -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("private");
-        Stage { server: Server::listen(&path).unwrap(), world: Fake::new(), path, _directory: directory }
+        Stage {
+            server: Server::listen(&path, &directory.path().join("bus")).unwrap(),
+            world: Fake::new(),
+            path,
+            _directory: directory,
+        }
     }
 
     /// One turn of the event loop; false: nothing came for a moment.
@@ -218,6 +284,12 @@ macro_rules! systemctl {
             None => return eprintln!("skipped: needs root for a mount namespace"),
         }
     };
+}
+
+/// Runs a call as if it had come by a connection.
+fn dispatch(message: &Message, uid: u32, may_load: bool, world: &mut Fake) -> Result<Answer, Failure> {
+    let inhibitors = &mut methods::Inhibitors::default();
+    methods::dispatch(&mut Call { message, uid, pid: 1, name: None, may_load, loaded: 0, inhibitors, world })
 }
 
 #[test]
@@ -368,11 +440,7 @@ fn a_client_that_does_not_read_is_made_to_wait() {
 #[test]
 fn strangers_read_and_change_nothing() {
     let mut world = Fake::new();
-    let mut ask = |message: Message| {
-        let mut call =
-            Call { message: &message, uid: 1000, pid: 1, may_load: false, loaded: 0, world: &mut world };
-        methods::dispatch(&mut call)
-    };
+    let mut ask = |message: Message| dispatch(&message, 1000, false, &mut world);
     let manager = "org.freedesktop.systemd1.Manager";
     assert!(ask(Message::call(ROOT, manager, "ListUnits")).is_ok());
     assert!(ask(Message::call(ROOT, manager, "GetUnit").with(&"hello1.service").unwrap()).is_ok());
@@ -399,8 +467,7 @@ fn strangers_read_and_change_nothing() {
 fn introspection_names_every_method() {
     let mut world = Fake::new();
     let message = Message::call(ROOT, "org.freedesktop.DBus.Introspectable", "Introspect");
-    let mut call = Call { message: &message, uid: 0, pid: 1, may_load: true, loaded: 0, world: &mut world };
-    let Ok(Answer::Now(body)) = methods::dispatch(&mut call) else { panic!("no answer") };
+    let Ok(Answer::Now(body)) = dispatch(&message, 0, true, &mut world) else { panic!("no answer") };
     let xml: String = Message::reply(1).with_body(body).unwrap().body().unwrap();
     assert!(xml.contains("<method name=\"ListUnitsByPatterns\">"), "{xml}");
     assert!(xml.contains("<arg type=\"a(ssssssouso)\" direction=\"out\"/>"), "{xml}");

@@ -107,6 +107,24 @@ impl Engine {
         self.draw();
     }
 
+    /// Lets go of a unit that is down; what others still name of it is looked up anew.
+    pub(super) fn forget(&mut self, name: &UnitName, world: &World<'_>) {
+        let Some(name) = self.resolve(name) else { return };
+        let idle = |entry: &Entry| entry.base.active.is_down() && entry.job.is_none();
+        if !self.entries.get(&name).is_some_and(idle) {
+            return;
+        }
+        self.entries.remove(&name);
+        self.aliases.retain(|_, real| *real != name);
+        let names_it =
+            |entry: &Entry| entry.base.unit.dependencies.values().any(|names| names.contains(&name));
+        if self.entries.values().any(names_it) {
+            self.bring_in(&name, world);
+        } else {
+            self.draw();
+        }
+    }
+
     /// Draws the graph of all units in memory.
     fn draw(&mut self) {
         let mut graph = Graph::default();

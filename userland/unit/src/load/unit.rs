@@ -53,9 +53,15 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "StartLimitAction" => unit.start_limit_action = emergency(value)?,
         "FailureAction" => unit.failure_action = emergency(value)?,
         "SuccessAction" => unit.success_action = emergency(value)?,
+        "CollectMode" => {
+            unit.collect_failed = match value {
+                "inactive" => false,
+                "inactive-or-failed" => true,
+                _ => return Err(format!("\"{value}\" is not a collect mode")),
+            }
+        }
         // read by other tools, or of no effect for us
-        "CollectMode"
-        | "RebootArgument"
+        "RebootArgument"
         | "JobTimeoutRebootArgument"
         | "IgnoreOnSnapshot"
         | "SurviveFinalKillSignal"

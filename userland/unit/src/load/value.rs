@@ -114,7 +114,7 @@ pub(super) fn signal(text: &str) -> Result<i32, String> {
 }
 
 /// A signal's name without SIG, if it has one.
-pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
+pub fn signal_name(number: i32) -> Option<&'static str> {
     SIGNALS.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
 }
 
@@ -260,6 +260,11 @@ pub(super) fn capabilities(text: &str, current: Option<u64>, all: u64) -> Result
         (false, false) => current.unwrap_or(0) | bits,
         (true, false) => current.unwrap_or(all) & !bits,
     })
+}
+
+/// A capability's name, of its number.
+pub fn capability_name(number: u32) -> Option<&'static str> {
+    CAPABILITIES.get(usize::try_from(number).ok()?).copied()
 }
 
 /// A capability's number.

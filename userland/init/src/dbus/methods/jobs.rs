@@ -27,8 +27,6 @@ pub(super) const MANAGER: &[Method] = &[
         call.world.reset_failed(None);
         done()
     }),
-    changes("RefUnit", "s", "", |_, _| done()),
-    changes("UnrefUnit", "s", "", |_, _| done()),
     reads("ListJobs", "", "a(usssoo)", |call, _| {
         let line = |job: Job| {
             let (path, unit) = (object_path(path::of_job(job.id)), object_path(path::of_unit(&job.unit)));
@@ -68,8 +66,6 @@ pub(super) const UNIT: &[Method] = &[
         kill(call, name_of(object), &whom, signal)
     }),
     changes("ResetFailed", "", "", |call, object| reset_failed(call, name_of(object))),
-    changes("Ref", "", "", |_, _| done()),
-    changes("Unref", "", "", |_, _| done()),
 ];
 
 pub(super) const JOB: &[Method] = &[changes("Cancel", "", "", |call, object| match object {
@@ -113,7 +109,13 @@ fn submit(call: &mut Call<'_>, verb: Verb, name: &str, mode: &str) -> Outcome {
     if name.is_template() {
         return Err(Failure::arguments(format!("Unit name {name} is missing the instance name.")));
     }
-    let mode = match mode {
+    let mode = mode_of(mode)?;
+    Ok(Answer::Later(call.world.submit(verb, name.as_str(), mode)))
+}
+
+/// A job mode by systemd's word for it.
+pub(super) fn mode_of(word: &str) -> Result<JobMode, Failure> {
+    Ok(match word {
         "fail" => JobMode::Fail,
         "replace" => JobMode::Replace,
         "replace-irreversibly" => JobMode::ReplaceIrreversibly,
@@ -121,9 +123,8 @@ fn submit(call: &mut Call<'_>, verb: Verb, name: &str, mode: &str) -> Outcome {
         "flush" => JobMode::Flush,
         "ignore-dependencies" => JobMode::IgnoreDependencies,
         "ignore-requirements" => JobMode::IgnoreRequirements,
-        _ => return Err(Failure::arguments(format!("Job mode {mode} invalid"))),
-    };
-    Ok(Answer::Later(call.world.submit(verb, name.as_str(), mode)))
+        _ => return Err(Failure::arguments(format!("Job mode {word} invalid"))),
+    })
 }
 
 fn kill(call: &mut Call<'_>, name: &str, whom: &str, signal: i32) -> Outcome {

@@ -1,5 +1,9 @@
 //! Methods about the manager and the machine: reload, environment, going down; and `Peer`.
 
+use std::io::{Seek, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::MemfdFlags;
 use unit::Shutdown;
 
 use super::{Call, Method, Outcome, changes, done, reads, values};
@@ -33,6 +37,21 @@ pub(super) const MANAGER: &[Method] = &[
     changes("Halt", "", "", |call, _| power(call, Shutdown::Halt)),
     changes("KExec", "", "", |call, _| power(call, Shutdown::Kexec)),
     changes("Exit", "", "", |call, _| power(call, Shutdown::Exit(0))),
+    changes("SetExitCode", "y", "", |_, _| {
+        let text = "Only a user's or a container's manager has an exit code.";
+        Err(Failure::new("org.freedesktop.DBus.Error.NotSupported", text))
+    }),
+    changes("SwitchRoot", "ss", "", |_, _| {
+        let text = "There is no other root to go to: an update is booted into, see update_engine_client.";
+        Err(Failure::new("org.freedesktop.DBus.Error.NotSupported", text))
+    }),
+    reads("Dump", "", "s", |call, _| values(&call.world.dump())),
+    reads("DumpByFileDescriptor", "", "h", |call, _| {
+        let text = call.world.dump();
+        super::login::handed_over(sealed(&text).map_err(|error| {
+            Failure::new("org.freedesktop.DBus.Error.NoMemory", format!("Cannot write the dump: {error}"))
+        })?)
+    }),
     // Not one of systemd 252's: there the environment is a property only.
     reads("GetEnvironment", "", "as", |call, _| values(&call.world.environment())),
     changes("SetEnvironment", "as", "", |call, _| {
@@ -49,7 +68,20 @@ pub(super) const MANAGER: &[Method] = &[
     }),
 ];
 
+/// A file in memory with this text, to be read from its beginning.
+fn sealed(text: &str) -> std::io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create("dump", MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 fn power(call: &mut Call<'_>, how: Shutdown) -> Outcome {
+    if how == Shutdown::Kexec {
+        let text = "No kernel can be loaded for kexec here: use reboot.";
+        return Err(Failure::new("org.freedesktop.DBus.Error.NotSupported", text));
+    }
     call.world.power(how);
     done()
 }
