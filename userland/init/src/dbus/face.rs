@@ -331,6 +331,10 @@ impl World for Manager {
         }
     }
 
+    fn has_holders(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
     fn unref(&mut self, holder: &str) {
         self.release_all(holder);
     }

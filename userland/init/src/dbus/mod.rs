@@ -80,6 +80,8 @@ pub struct Server {
     waiting: HashMap<u64, (Receiver, u32)>,
     /// Units that are started because the bus asked for them, by ticket.
     activations: HashMap<u64, String>,
+    /// Jobs that somebody on the bus waits for.
+    followed: BTreeSet<u32>,
     strange_loads: u32,
     inhibitors: methods::Inhibitors,
 }
@@ -110,6 +112,7 @@ impl Server {
             bus_path: bus.to_owned(),
             waiting: HashMap::new(),
             activations: HashMap::new(),
+            followed: BTreeSet::new(),
             strange_loads: 0,
             inhibitors: methods::Inhibitors::default(),
         })
@@ -153,7 +156,8 @@ impl Server {
         for notice in notices {
             match notice {
                 Notice::Queued { job, ticket, unit } => {
-                    self.broadcast(signals::job_new(*job, unit));
+                    self.follow(*job, *ticket);
+                    self.broadcast(world, signals::job_new(*job, unit));
                     let answer = wire::Body::of(&signals::object(path::of_job(*job)));
                     self.answer(*ticket, |serial| Message::reply(serial).with_body(answer?));
                 }
@@ -164,19 +168,20 @@ impl Server {
                     self.activation_failed(*ticket, failure);
                 }
                 Notice::Done { job, unit, result } => {
-                    self.broadcast(signals::job_removed(*job, unit, result))
+                    self.broadcast(world, signals::job_removed(*job, unit, result));
+                    self.followed.remove(job);
                 }
                 // A unit may change many times in one event: its last state is the news.
                 Notice::Changed(unit) => _ = changed.insert(unit),
-                Notice::Forgotten(unit) => self.broadcast(signals::unit_removed(unit)),
-                Notice::Reloading(active) => self.broadcast(signals::reloading(*active)),
-                Notice::UnitFilesChanged => self.broadcast(signals::unit_files_changed()),
+                Notice::Forgotten(unit) => self.broadcast(world, signals::unit_removed(unit)),
+                Notice::Reloading(active) => self.broadcast(world, signals::reloading(*active)),
+                Notice::UnitFilesChanged => self.broadcast(world, signals::unit_files_changed()),
             }
         }
-        if self.has_listeners() {
+        if self.has_listeners(world) {
             for unit in &changed {
                 for signal in signals::changed(world, unit) {
-                    self.broadcast(Ok(signal));
+                    self.broadcast(world, Ok(signal));
                 }
             }
         }
@@ -185,8 +190,22 @@ impl Server {
         }
     }
 
-    fn has_listeners(&self) -> bool {
-        self.clients.values().any(Connection::is_open) || self.bus.as_ref().is_some_and(Bus::has_subscribers)
+    fn has_listeners(&self, world: &dyn World) -> bool {
+        self.clients.values().any(Connection::is_open) || self.bus_listens(world)
+    }
+
+    /// Somebody on the bus has subscribed, holds a unit, or waits for a job.
+    fn bus_listens(&self, world: &dyn World) -> bool {
+        let subscribed = self.bus.as_ref().is_some_and(Bus::has_subscribers);
+        self.bus.is_some() && (subscribed || !self.followed.is_empty() || world.has_holders())
+    }
+
+    /// A job that somebody on the bus has asked for.
+    fn follow(&mut self, job: u32, ticket: Option<u64>) {
+        let asked = ticket.and_then(|ticket| self.waiting.get(&ticket));
+        if asked.is_some_and(|(receiver, _)| matches!(receiver, Receiver::Name(_))) {
+            self.followed.insert(job);
+        }
     }
 
     /// Joins the bus once its service is there.
@@ -350,7 +369,7 @@ impl Server {
         }
     }
 
-    fn broadcast(&mut self, signal: Result<Message, Malformed>) {
+    fn broadcast(&mut self, world: &dyn World, signal: Result<Message, Malformed>) {
         let Ok(signal) = signal else { return };
         let ids: Vec<u64> =
             self.clients.iter().filter(|(_, client)| client.is_open()).map(|(id, _)| *id).collect();
@@ -359,7 +378,8 @@ impl Server {
             let outcome = client.send(signal.clone().from(NAME)).and_then(|_| client.flush());
             self.settle(id, outcome);
         }
-        if let Some(bus) = self.bus.as_mut().filter(|bus| bus.has_subscribers()) {
+        let listens = self.bus_listens(world);
+        if let Some(bus) = self.bus.as_mut().filter(|_| listens) {
             let outcome = bus.send(signal).and_then(|()| bus.flush());
             self.settle_bus(outcome);
         }
@@ -390,6 +410,7 @@ impl Server {
             self.bus = None;
             self.waiting.retain(|_, (receiver, _)| matches!(receiver, Receiver::Client(_)));
             self.activations.clear();
+            self.followed.clear();
         }
     }
 }

@@ -201,6 +201,9 @@ impl World for Fake {
     fn release(&mut self, name: &str, holder: &str) {
         self.asked.push(format!("release {name} {holder}"));
     }
+    fn has_holders(&self) -> bool {
+        false
+    }
     fn unref(&mut self, holder: &str) {
         self.asked.push(format!("unref {holder}"));
     }

@@ -206,6 +206,8 @@ pub trait World {
     fn hold(&mut self, name: &str, holder: &str);
     /// That name lets go of the unit.
     fn release(&mut self, name: &str, holder: &str);
+    /// Whether anybody holds a unit.
+    fn has_holders(&self) -> bool;
     /// That name is gone from the bus, and lets go of everything.
     fn unref(&mut self, holder: &str);
     /// The variables that services inherit.

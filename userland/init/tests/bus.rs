@@ -1,0 +1,251 @@
+//! PID 1 on the system bus, for real: Debian's busctl, systemctl, systemd-run and loginctl talk to it there.
+//!
+//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root (it makes namespaces and
+//! mounts); anybody else is told so and passes.
+
+use std::ffi::OsString;
+use std::process::{ExitCode, Output};
+
+use machine::Machine;
+
+mod machine;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if args.first().is_some_and(|name| name.to_string_lossy().ends_with("/dbus-daemon")) {
+        return bus::dbus_daemon(args);
+    }
+    if std::process::id() == 1 {
+        return init::init(args);
+    }
+    if args.iter().any(|arg| arg == "--list") {
+        println!("clients_on_the_bus_are_served: test");
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::getuid().is_root() {
+        println!("bus: skipped, needs root");
+        return ExitCode::SUCCESS;
+    }
+    clients_on_the_bus_are_served();
+    println!("bus: ok");
+    ExitCode::SUCCESS
+}
+
+const UNITS: &[(&str, &str)] = &[
+    ("sysinit.target", "[Unit]\nDescription=System\nConflicts=shutdown.target\n"),
+    ("basic.target", "[Unit]\nDescription=Basic\nRequires=sysinit.target\nAfter=sysinit.target\n"),
+    (
+        "multi-user.target",
+        "[Unit]\nDescription=Users\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
+         Wants=dbus.service hello.service\n",
+    ),
+    ("shutdown.target", "[Unit]\nDescription=Shutdown\nDefaultDependencies=no\nRefuseManualStart=yes\n"),
+    (
+        "poweroff.target",
+        "[Unit]\nDescription=Off\nDefaultDependencies=no\nRequires=poweroff.service\nAfter=poweroff.service\n\
+         AllowIsolate=yes\nJobTimeoutSec=30\n",
+    ),
+    (
+        "poweroff.service",
+        "[Unit]\nDefaultDependencies=no\nRequires=shutdown.target\nAfter=shutdown.target\n\
+         SuccessAction=poweroff-force\n[Service]\nType=oneshot\nExecStart=/bin/true\n",
+    ),
+    (
+        "dbus.service",
+        "[Unit]\nDescription=D-Bus System Message Bus\n[Service]\nType=notify\n\
+         ExecStart=/programs/dbus-daemon --system --address=unix:path=/run/dbus/system_bus_socket --nofork\n",
+    ),
+    (
+        "hello.service",
+        "[Service]\nExecStart=/bin/sleep 1000\nCacheDirectory=hello\n[Install]\nWantedBy=multi-user.target\n",
+    ),
+];
+
+const MANAGER: [&str; 3] =
+    ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
+const HELLO: &str = "/org/freedesktop/systemd1/unit/hello_2eservice";
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that has to succeed.
+fn said(machine: &Machine, command: &[&str]) -> String {
+    let output = machine.run(command);
+    assert!(output.status.success(), "{command:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Runs a command as somebody who is not root.
+fn stranger(machine: &Machine, command: &[&str]) -> Output {
+    let mut all = vec!["setpriv", "--reuid=500", "--regid=501", "--clear-groups"];
+    all.extend(command);
+    machine.run(&all)
+}
+
+fn clients_on_the_bus_are_served() {
+    let machine = Machine::start(UNITS, &["dbus-daemon"]);
+    machine.until("PID 1 is on the bus", |m| {
+        text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
+    });
+    busctl(&machine);
+    changes_while_it_runs(&machine);
+    transient(&machine);
+    strangers(&machine);
+    comes_and_goes(&machine);
+    let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
+                     busctl --no-pager call org.freedesktop.login1 /org/freedesktop/login1 \
+                     org.freedesktop.login1.Manager ListInhibitors";
+    let inhibitors = said(&machine, &["sh", "-c", inhibitor]);
+    assert!(inhibitors.contains("\"shutdown\" \"me\" \"so\" \"delay\" 0 "), "{inhibitors}");
+    assert!(said(&machine, &["loginctl", "--no-pager"]).contains("No sessions."));
+    let off = machine.systemctl(&["poweroff"]);
+    assert!(off.status.success() || off.status.code().is_none(), "{}", text(&off.stderr));
+    machine.gone();
+}
+
+fn busctl(machine: &Machine) {
+    let list = said(machine, &["busctl", "--no-pager", "list"]);
+    assert!(list.contains("org.freedesktop.login1"), "{list}");
+    let tree = said(machine, &["busctl", "--no-pager", "tree", MANAGER[0]]);
+    assert!(tree.contains(HELLO), "{tree}");
+    let unit = said(machine, &["busctl", "--no-pager", "introspect", MANAGER[0], HELLO]);
+    assert!(unit.contains(".ActiveState") && unit.contains("\"active\""), "{unit}");
+    let manager = said(machine, &["busctl", "--no-pager", "introspect", MANAGER[0], MANAGER[1]]);
+    assert!(manager.contains(".StartTransientUnit") && manager.contains("ssa(sv)a(sa(sv))"), "{manager}");
+    let call = |rest: &[&str]| {
+        let mut command = vec!["busctl", "--no-pager", "call", MANAGER[0], MANAGER[1], MANAGER[2]];
+        command.extend(rest);
+        said(machine, &command)
+    };
+    assert!(call(&["ListUnits"]).starts_with("a(ssssssouso) "));
+    assert_eq!(call(&["GetUnit", "s", "hello.service"]), format!("o \"{HELLO}\"\n"));
+    let version = [&["busctl", "get-property"], &MANAGER[..], &["Version"]].concat();
+    assert!(said(machine, &version).starts_with("s \""));
+    let units = machine.run(&["env", "SYSTEMCTL_FORCE_BUS=1", "systemctl", "--no-pager", "list-units"]);
+    assert!(text(&units.stdout).contains("hello.service"), "{}", text(&units.stderr));
+}
+
+fn changes_while_it_runs(machine: &Machine) {
+    said(machine, &["systemctl", "set-property", "hello.service", "MemoryMax=100M", "CPUWeight=50"]);
+    assert!(machine.shows("hello.service", "MemoryMax", "104857600"));
+    assert!(machine.shows("hello.service", "CPUWeight", "50"));
+    let drop_in = machine.file("etc/systemd/system.control/hello.service.d/50-MemoryMax.conf");
+    assert!(drop_in.ends_with("[Service]\nMemoryMax=104857600\n"), "{drop_in}");
+    said(machine, &["systemctl", "set-property", "--runtime", "hello.service", "MemoryMax=50%"]);
+    assert!(!machine.file("run/systemd/system.control/hello.service.d/50-MemoryMaxScale.conf").is_empty());
+    let refused = machine.systemctl(&["set-property", "hello.service", "Description=x", "ExecStart=/bin/no"]);
+    assert!(!refused.status.success());
+    said(machine, &["systemctl", "revert", "hello.service"]);
+    said(machine, &["systemctl", "freeze", "hello.service"]);
+    assert!(machine.shows("hello.service", "FreezerState", "frozen"));
+    said(machine, &["systemctl", "thaw", "hello.service"]);
+    assert!(machine.shows("hello.service", "FreezerState", "running"));
+    said(machine, &["systemctl", "stop", "hello.service"]);
+    said(machine, &["sh", "-c", "test -d /var/cache/hello && systemctl clean --what=cache hello.service"]);
+    machine.until("the cache is clean", |m| !m.run(&["test", "-e", "/var/cache/hello"]).status.success());
+    let nothing = machine.systemctl(&["clean", "--what=cache", "poweroff.service"]);
+    assert!(text(&nothing.stderr).contains("No matching resources found."), "{}", text(&nothing.stderr));
+    said(machine, &["systemctl", "start", "hello.service"]);
+    said(machine, &["systemctl", "log-level", "debug"]);
+    assert_eq!(said(machine, &["systemctl", "log-level"]), "debug\n");
+    said(machine, &["systemctl", "set-default", "basic.target"]);
+    assert_eq!(said(machine, &["systemctl", "get-default"]), "basic.target\n");
+    said(machine, &["systemctl", "add-wants", "basic.target", "hello.service"]);
+    assert!(
+        machine.run(&["test", "-L", "/etc/systemd/system/basic.target.wants/hello.service"]).status.success()
+    );
+    said(machine, &["systemctl", "preset-all"]);
+    said(machine, &["sh", "-c", "printf '[Service]\\nExecStart=/bin/true\\n' >/out/far.service"]);
+    said(machine, &["systemctl", "link", "/out/far.service"]);
+    assert!(machine.says(&["is-enabled", "far.service"], "linked"));
+    let kexec = machine.systemctl(&["kexec", "--force"]);
+    assert!(!kexec.status.success());
+    assert!(said(machine, &["systemd-analyze", "dump"]).contains("-> Unit hello.service:"));
+}
+
+fn transient(machine: &Machine) {
+    let run = |rest: &[&str]| {
+        let mut command = vec!["systemd-run"];
+        command.extend(rest);
+        machine.run(&command)
+    };
+    let waited = run(&[
+        "--unit=run1",
+        "--wait",
+        "-p",
+        "MemoryMax=64M",
+        "--slice=mine.slice",
+        "/bin/sh",
+        "-c",
+        "exit 3",
+    ]);
+    assert_eq!(waited.status.code(), Some(3), "{}", text(&waited.stderr));
+    machine.until("the unit is gone", |m| {
+        !m.run(&["test", "-e", "/run/systemd/transient/run1.service"]).status.success() || {
+            let _ = m.systemctl(&["reset-failed", "run1.service"]);
+            false
+        }
+    });
+    let long = run(&[
+        "--unit=long",
+        "--setenv=A=b c",
+        "-p",
+        "Nice=5",
+        "--description=50% done",
+        "/bin/sleep",
+        "1000",
+    ]);
+    assert!(long.status.success(), "{}", text(&long.stderr));
+    assert!(machine.says(&["is-active", "long.service"], "active"));
+    assert!(machine.shows("long.service", "Description", "50% done"));
+    assert!(machine.shows("long.service", "Nice", "5"));
+    assert!(machine.shows("long.service", "Transient", "yes"));
+    assert!(machine.shows("long.service", "Environment", "\"A=b c\""));
+    let again = run(&["--unit=long", "/bin/true"]);
+    assert!(
+        text(&again.stderr).contains("was already loaded or has a fragment file"),
+        "{}",
+        text(&again.stderr)
+    );
+    said(machine, &["systemctl", "daemon-reload"]);
+    assert!(machine.says(&["is-active", "long.service"], "active"));
+    said(machine, &["systemctl", "stop", "long.service"]);
+    machine.until("the stopped unit is gone", |m| m.shows("long.service", "LoadState", "not-found"));
+    let bad = run(&["-p", "MemoryMax=64M", "-p", "Restart=sometimes", "/bin/true"]);
+    assert!(!bad.status.success());
+}
+
+fn strangers(machine: &Machine) {
+    let status = stranger(machine, &["systemctl", "--no-pager", "status", "hello.service"]);
+    assert!(text(&status.stdout).contains("Active: active (running)"), "{}", text(&status.stderr));
+    for verb in [
+        &["systemctl", "stop", "hello.service"][..],
+        &["systemctl", "daemon-reload"],
+        &["systemctl", "poweroff"],
+        &["systemctl", "set-property", "hello.service", "MemoryMax=1M"],
+        &["systemctl", "log-level", "info"],
+        &["systemd-run", "/bin/true"],
+        &["systemctl", "enable", "hello.service"],
+        &["busctl", "call", MANAGER[0], MANAGER[1], MANAGER[2], "PowerOff"],
+    ] {
+        let refused = stranger(machine, verb);
+        let complaint = text(&refused.stderr);
+        assert!(!refused.status.success(), "{verb:?} is not for everybody");
+        assert!(
+            complaint.to_lowercase().contains("denied") || complaint.contains("authentication"),
+            "{verb:?}: {complaint}"
+        );
+    }
+    assert!(machine.says(&["is-active", "hello.service"], "active"));
+}
+
+/// The bus is a service like any other.
+fn comes_and_goes(machine: &Machine) {
+    said(machine, &["systemctl", "stop", "dbus.service"]);
+    assert!(machine.says(&["is-active", "hello.service"], "active"));
+    said(machine, &["systemctl", "start", "dbus.service"]);
+    machine.until("PID 1 is on the new bus", |m| {
+        text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
+    });
+}
