@@ -11,8 +11,8 @@ mod service;
 mod unit;
 mod value;
 
+pub use value::{amount, capability_name, percent, signal_name};
 pub(crate) use value::{capability, status_name};
-pub use value::{capability_name, signal_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -51,6 +51,10 @@ pub(super) fn rescue(session: &mut Session<'_>, _: &[String]) -> Outcome {
     isolate(session, &["rescue.target".into()])
 }
 
+pub(super) fn emergency(session: &mut Session<'_>, _: &[String]) -> Outcome {
+    isolate(session, &["emergency.target".into()])
+}
+
 pub(super) fn kill(session: &mut Session<'_>, units: &[String]) -> Outcome {
     let Some(signal) = signal_number(&session.options.signal) else {
         session.complain(&format!("Failed to parse signal string {}.", session.options.signal));
@@ -88,7 +92,7 @@ pub(super) fn cancel(session: &mut Session<'_>, jobs: &[String]) -> Outcome {
 
 impl Session<'_> {
     /// Does something with each unit, goes on after a failure, and tells it.
-    fn each(
+    pub(super) fn each(
         &mut self,
         units: &[String],
         what: &str,
@@ -182,7 +186,7 @@ fn is_denied(trouble: &Trouble) -> bool {
 }
 
 /// The number of a signal: `9`, `KILL`, `SIGKILL`, `kill`.
-fn signal_number(text: &str) -> Option<i32> {
+pub(super) fn signal_number(text: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",

@@ -55,7 +55,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A percentage in hundredths of a percent, up to `most` percent.
-pub(super) fn percent(text: &str) -> Option<u32> {
+pub fn percent(text: &str) -> Option<u32> {
     let digits = text.strip_suffix('%')?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction = match fraction.len() {
@@ -68,7 +68,7 @@ pub(super) fn percent(text: &str) -> Option<u32> {
 }
 
 /// A limit of memory or tasks; empty: the default.
-pub(super) fn amount(text: &str) -> Result<Option<Amount>, String> {
+pub fn amount(text: &str) -> Result<Option<Amount>, String> {
     if text.is_empty() {
         return Ok(None);
     }
