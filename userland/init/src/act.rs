@@ -5,12 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::event::epoll;
+use unit::settings::{Input, Output};
 use unit::{Action, Announcement, Event, Level, Pid, Spawn, Target};
 
 use crate::exec;
 use crate::face::News;
 use crate::log;
 use crate::manager::{Manager, Starting};
+use crate::paths::Paths;
 
 /// The parents of directories that a stopped unit may have removed.
 const REMOVABLE: &str = "/run";
@@ -48,6 +50,52 @@ impl Manager {
                     }
                 }
             }
+            Action::OpenSockets { unit } => {
+                let outcome = self.sockets.open(&unit);
+                self.events.push_front(Event::SocketsOpened { unit: unit.name.clone(), outcome });
+            }
+            Action::WatchSockets { unit, on } => self.sockets.watch(&unit, on),
+            Action::FlushSockets { unit } => self.sockets.flush(&unit),
+            Action::CloseSockets { unit } => self.sockets.close(&unit),
+            Action::CloseConnection { id } => self.sockets.hang_up(id),
+            Action::Store { unit, name, most } => {
+                for fd in std::mem::take(&mut self.handed) {
+                    self.sockets.store(&unit, name.as_deref().unwrap_or_default(), fd, most);
+                }
+            }
+            Action::DropStore { unit, name } => {
+                self.sockets.unstore(&unit, name.as_deref());
+            }
+            Action::Touch { unit, path, at } => {
+                if let Err(error) = touch(Path::new(&path), at) {
+                    log::say(Level::Warning, Some(&unit), &format!("{unit}: cannot touch {path}: {error}"));
+                }
+            }
+            Action::MakePaths { unit } => Paths::make(&unit),
+            Action::WatchPaths { unit } => {
+                let event = self.paths.watch(&unit);
+                self.events.push_back(event);
+            }
+            Action::UnwatchPaths { unit } => self.paths.unwatch(&unit),
+            Action::PlaceAutomount { unit } => {
+                let outcome = self.automounts.place(&unit);
+                self.events.push_front(Event::AutomountPlaced { unit: unit.name.clone(), outcome });
+            }
+            Action::AnswerAutomount { unit, mounted } => self.automounts.answer(&unit, mounted),
+            Action::RemoveAutomount { unit } => self.automounts.remove(&unit),
+            Action::ExpireAutomount { unit } => self.automounts.expire(&unit),
+            Action::Adopt { unit, pids, cgroup, resources } => {
+                if let Err(error) = self.tree.adopt(&unit, &cgroup, &resources, &pids) {
+                    log::say(
+                        Level::Warning,
+                        Some(&unit),
+                        &format!("{unit}: cannot take over processes: {error}"),
+                    );
+                }
+                if !self.tree.is_populated(&cgroup) {
+                    self.events.push_back(Event::CgroupEmpty { unit });
+                }
+            }
             Action::JobQueued { job, request, unit } => self.tell(News::Queued { job, request, unit }),
             Action::JobDone { job, requests, unit, result } => {
                 self.tell(News::Done { job, requests, unit, result });
@@ -75,7 +123,13 @@ impl Manager {
     /// Starts a process; the engine hears of it before anything else.
     fn spawn(&mut self, mut spawn: Spawn) {
         self.inherit(&mut spawn.environment);
-        let outcome = self.cgroup_for(&spawn).and_then(|cgroup| exec::start(&spawn, Some(cgroup.as_fd())));
+        let streams = spawn.exec.input == Input::Socket
+            || [spawn.exec.stdout(), spawn.exec.stderr()].contains(&Output::Socket);
+        let handed = self.sockets.passed(&spawn.passed).map(|all| exec::Handed::new(all, streams));
+        let outcome = handed.and_then(|handed| {
+            let cgroup = self.cgroup_for(&spawn)?;
+            exec::start(&spawn, Some(cgroup.as_fd()), &handed)
+        });
         let (unit, token) = (spawn.unit, spawn.token);
         let outcome = match outcome {
             Ok(started) => {
@@ -118,6 +172,18 @@ impl Manager {
             }
         });
     }
+}
+
+/// Makes a file that is not there, and sets its time of modification (µs since 1970; `None`: now).
+fn touch(path: &Path, at: Option<unit::Usec>) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let at = at.map_or_else(std::time::SystemTime::now, |usec| {
+        std::time::UNIX_EPOCH + std::time::Duration::from_micros(usec)
+    });
+    file.set_modified(at)
 }
 
 /// Removes a tree below /run and nothing else, without following links.

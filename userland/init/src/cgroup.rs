@@ -101,6 +101,28 @@ impl Tree {
         Ok(File::open(&folder)?.into())
     }
 
+    /// Makes a scope's cgroup and moves processes into it. One that is gone already is left out.
+    ///
+    /// # Errors
+    /// The cgroup cannot be made, or no process can be moved.
+    pub fn adopt(
+        &mut self,
+        unit: &UnitName,
+        path: &str,
+        settings: &CgroupSettings,
+        pids: &[unit::Pid],
+    ) -> io::Result<()> {
+        self.ensure(unit, path, settings)?;
+        let procs = self.folder(path).join("cgroup.procs");
+        let moved: Vec<io::Result<()>> =
+            pids.iter().filter(|pid| pid.0 > 1).map(|pid| fs::write(&procs, pid.0.to_string())).collect();
+        if moved.iter().any(Result::is_ok) {
+            Ok(())
+        } else {
+            moved.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+        }
+    }
+
     /// Switches the controllers on in every ancestor.
     fn open_controllers(&mut self, path: &str) -> io::Result<()> {
         let mut ancestors = vec![""];

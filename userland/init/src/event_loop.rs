@@ -15,12 +15,15 @@ use rustix::fs::Timespec;
 use rustix::process::{WaitOptions, wait};
 use unit::{Event, ExitStatus, JobMode, Level, Pid, Shutdown, UnitName, Verb};
 
+use crate::clock::{ClockWatch, ZoneWatch};
+use crate::devices::{self, Uevents};
 use crate::face::{Face, News};
 use crate::log;
 use crate::manager::{Manager, now};
 use crate::mounts::Mounts;
 use crate::notify::{self, NotifySocket};
 use crate::power_button::PowerButtons;
+use crate::swaps::Swaps;
 
 /// The hardware watchdog fires after this many seconds without a pet.
 const WATCHDOG_SECONDS: u16 = 60;
@@ -42,18 +45,32 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 0..=16;
 enum Source {
     Notify,
     Reports,
-    Signals,
     Mounts,
+    Swaps,
+    Signals,
+    Devices,
+    Automounts,
+    Sockets,
+    Paths,
+    Clock,
+    Zone,
     Face,
     Cgroups,
     PowerButtons,
 }
 
-const SOURCES: [Source; 7] = [
+const SOURCES: [Source; 14] = [
     Source::Notify,
     Source::Reports,
-    Source::Signals,
     Source::Mounts,
+    Source::Swaps,
+    Source::Signals,
+    Source::Devices,
+    Source::Automounts,
+    Source::Sockets,
+    Source::Paths,
+    Source::Clock,
+    Source::Zone,
     Source::Face,
     Source::Cgroups,
     Source::PowerButtons,
@@ -65,6 +82,10 @@ pub struct EventLoop {
     signals: SignalFd,
     notify: Option<NotifySocket>,
     mounts: Option<Mounts>,
+    swaps: Option<Swaps>,
+    uevents: Option<Uevents>,
+    clock: Option<ClockWatch>,
+    zone: Option<ZoneWatch>,
     face: Option<Box<dyn Face>>,
     watchdog: Option<Watchdog>,
     power_buttons: PowerButtons,
@@ -85,6 +106,11 @@ impl EventLoop {
         let notify =
             NotifySocket::bind(Path::new(notify::PATH)).map_err(|error| complain(notify::PATH, error)).ok();
         let mounts = Mounts::open().map_err(|error| complain("the mount table", error)).ok();
+        // a kernel without swap has no table of it
+        let swaps = Swaps::open().ok();
+        let uevents = Uevents::open().map_err(|error| complain("the kernel's device events", error)).ok();
+        let clock = ClockWatch::begin().map_err(|error| complain("the watch over the clock", error)).ok();
+        let zone = ZoneWatch::begin().ok();
         let watchdog = match Watchdog::arm(Path::new("/dev/watchdog"), WATCHDOG_SECONDS) {
             Ok((watchdog, seconds)) => {
                 log::say(Level::Info, None, &format!("The hardware watchdog is on, {seconds} s."));
@@ -103,6 +129,27 @@ impl EventLoop {
         if let Some(mounts) = &mounts {
             add(Source::Mounts, mounts.as_fd(), epoll::EventFlags::PRI)?;
         }
+        if let Some(swaps) = &swaps {
+            add(Source::Swaps, swaps.as_fd(), epoll::EventFlags::PRI)?;
+        }
+        if let Some(uevents) = &uevents {
+            add(Source::Devices, uevents.as_fd(), epoll::EventFlags::IN)?;
+        }
+        if let Some(clock) = &clock {
+            add(Source::Clock, clock.as_fd(), epoll::EventFlags::IN)?;
+        }
+        if let Some(zone) = &zone {
+            add(Source::Zone, zone.as_fd(), epoll::EventFlags::IN)?;
+        }
+        for (source, fd) in [
+            (Source::Sockets, manager.sockets.fd()),
+            (Source::Paths, manager.paths.fd()),
+            (Source::Automounts, manager.automounts.fd()),
+        ] {
+            if let Some(fd) = fd {
+                add(source, fd, epoll::EventFlags::IN)?;
+            }
+        }
         if let Some(face) = &face {
             add(Source::Face, face.fd(), epoll::EventFlags::IN)?;
         }
@@ -116,12 +163,26 @@ impl EventLoop {
         for fd in power_buttons.fds() {
             add(Source::PowerButtons, fd, epoll::EventFlags::IN)?;
         }
-        Ok(EventLoop { epoll, signals, notify, mounts, face, watchdog, power_buttons })
+        Ok(EventLoop {
+            epoll,
+            signals,
+            notify,
+            mounts,
+            swaps,
+            uevents,
+            clock,
+            zone,
+            face,
+            watchdog,
+            power_buttons,
+        })
     }
 
     /// Starts with the mount table as it is, then serves until the system is to go down.
     pub fn run(&mut self, manager: &mut Manager) -> Shutdown {
         self.read_mounts(manager);
+        self.read_swaps(manager);
+        manager.handle(Event::DevicesPlugged(devices::all(Path::new("/sys"))));
         loop {
             self.pass_news_on(manager);
             if let Some(how) = manager.shutdown.take() {
@@ -175,6 +236,13 @@ impl EventLoop {
                         SIGCHLD => {
                             // A service that speaks and ends at once has spoken first.
                             self.take_notifications(manager);
+                            // and what a program of a mount or swap has done shows before it ends
+                            if self.mounts.as_ref().is_some_and(|it| has_changed(it.as_fd())) {
+                                self.read_mounts(manager);
+                            }
+                            if self.swaps.as_ref().is_some_and(|it| has_changed(it.as_fd())) {
+                                self.read_swaps(manager);
+                            }
                             reap(manager);
                         }
                         signal => on_signal(signal, manager),
@@ -182,6 +250,33 @@ impl EventLoop {
                 }
             }
             Source::Mounts => self.read_mounts(manager),
+            Source::Swaps => self.read_swaps(manager),
+            Source::Devices => self.read_devices(manager),
+            Source::Automounts => {
+                for event in manager.automounts.asked() {
+                    manager.handle(event);
+                }
+            }
+            Source::Sockets => {
+                for event in manager.sockets.ready() {
+                    manager.handle(event);
+                }
+            }
+            Source::Paths => {
+                for event in manager.paths.touched() {
+                    manager.handle(event);
+                }
+            }
+            Source::Clock => {
+                if self.clock.as_ref().is_some_and(ClockWatch::has_jumped) {
+                    manager.handle(Event::ClockChanged);
+                }
+            }
+            Source::Zone => {
+                if self.zone.as_ref().is_some_and(ZoneWatch::has_changed) {
+                    manager.handle(Event::TimezoneChanged);
+                }
+            }
             Source::Face => {
                 if let Some(face) = &mut self.face {
                     face.ready(manager);
@@ -202,17 +297,34 @@ impl EventLoop {
     }
 
     fn take_notifications(&self, manager: &mut Manager) {
-        while let Some((pid, message)) = self.notify.as_ref().and_then(NotifySocket::next) {
+        while let Some((pid, message, descriptors)) = self.notify.as_ref().and_then(NotifySocket::next) {
             // Its way to the program went well if it speaks.
             manager.take_report(pid);
             let unit = manager.unit_of(pid.0);
+            // what nobody keeps is closed: BARRIER=1 waits for just that
+            manager.handed = descriptors;
             manager.handle(Event::Notified { pid, unit, message });
+            manager.handed.clear();
         }
     }
 
     fn read_mounts(&mut self, manager: &mut Manager) {
         if let Some(Ok(mounted)) = self.mounts.as_mut().map(Mounts::read) {
             manager.handle(Event::MountsChanged { mounted });
+        }
+    }
+
+    fn read_swaps(&mut self, manager: &mut Manager) {
+        if let Some(Ok(active)) = self.swaps.as_mut().map(Swaps::read) {
+            manager.handle(Event::SwapsChanged { active });
+        }
+    }
+
+    fn read_devices(&self, manager: &mut Manager) {
+        for event in self.uevents.as_ref().map(Uevents::next).unwrap_or_default() {
+            // some were lost: what is there is told again, what is gone is found out when it is used
+            let event = event.unwrap_or_else(|| Event::DevicesPlugged(devices::all(Path::new("/sys"))));
+            manager.handle(event);
         }
     }
 
@@ -235,6 +347,13 @@ fn on_refusal(news: &[News]) {
             log::say(Level::Warning, None, &error.to_string());
         }
     }
+}
+
+/// Whether a table of /proc is another than when it was last asked.
+fn has_changed(fd: rustix::fd::BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::PRI)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
 }
 
 /// Takes in every child that ended.

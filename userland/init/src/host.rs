@@ -24,6 +24,7 @@ pub fn read() -> Host {
         architecture: architecture.to_owned(),
         os_release: os_release(&text("/etc/os-release")),
         environment: vec![("PATH".to_owned(), PATH.to_owned()), ("LANG".to_owned(), "C.UTF-8".to_owned())],
+        started: crate::manager::now().1,
     }
 }
 

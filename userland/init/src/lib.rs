@@ -9,10 +9,13 @@
 //! panic all the same, it executes itself anew instead of dying.
 
 mod act;
+pub mod automounts;
 pub mod catalog;
 pub mod cgroup;
 pub mod cli;
+pub mod clock;
 pub mod dbus;
+pub mod devices;
 pub mod event_loop;
 pub mod exec;
 pub mod face;
@@ -21,10 +24,13 @@ pub mod log;
 pub mod manager;
 pub mod mounts;
 pub mod notify;
+pub mod paths;
 pub mod power_button;
 pub mod prepare;
 pub mod probe;
 pub mod shutdown;
+pub mod sockets;
+pub mod swaps;
 pub mod transient;
 pub mod users;
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
+use std::os::fd::OwnedFd;
 
 use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
@@ -13,12 +14,15 @@ use unit::{
     Verb, World,
 };
 
+use crate::automounts::Automounts;
 use crate::catalog::{Change, ChangeError, Changes, Directories};
 use crate::cgroup::{Resources, Tree};
 use crate::exec::Report;
 use crate::face::News;
 use crate::log::{self, Level};
+use crate::paths::Paths;
 use crate::probe::System;
+use crate::sockets::Sockets;
 
 /// More news than this are dropped, the oldest first: a face that does not listen costs no more memory.
 const MOST_NEWS: usize = 65_536;
@@ -29,6 +33,11 @@ pub struct Manager {
     pub(crate) tree: Tree,
     pub(crate) catalog: Directories,
     pub(crate) probe: System,
+    pub(crate) sockets: Sockets,
+    pub(crate) paths: Paths,
+    pub(crate) automounts: Automounts,
+    /// What came along with the notification that is being handled.
+    pub(crate) handed: Vec<OwnedFd>,
     pub(crate) news: Vec<News>,
     pub(crate) events: VecDeque<Event>,
     /// Children that have not said yet how their way to the program went, by process.
@@ -98,6 +107,10 @@ impl Manager {
             tree,
             catalog,
             probe,
+            sockets: Sockets::new(),
+            paths: Paths::new(),
+            automounts: Automounts::new(),
+            handed: Vec::new(),
             news: Vec::new(),
             events: VecDeque::new(),
             starting: BTreeMap::new(),

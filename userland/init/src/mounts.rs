@@ -57,7 +57,7 @@ fn parse(line: &str) -> Option<MountEntry> {
 }
 
 /// Spaces, tabs, newlines and backslashes come as three octal digits.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, tail)) = rest.split_first() {

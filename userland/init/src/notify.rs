@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -17,7 +17,7 @@ use unit::{Notify, Pid};
 pub const PATH: &str = "/run/systemd/notify";
 /// Longer datagrams are dropped, as by systemd.
 const LONGEST: usize = 4096;
-/// Room for the credentials and for descriptors that come along (and are closed).
+/// Room for the credentials and for as many descriptors as the kernel takes along (SCM_MAX_FD).
 const ANCILLARY: usize = 4096;
 
 /// The socket.
@@ -38,8 +38,8 @@ impl NotifySocket {
         Ok(NotifySocket(socket))
     }
 
-    /// The next message and its sender; `None` when none is waiting. Odd datagrams are skipped.
-    pub fn next(&self) -> Option<(Pid, Notify)> {
+    /// The next message, its sender and the descriptors that came along; `None` when none is waiting. Odd datagrams are skipped.
+    pub fn next(&self) -> Option<(Pid, Notify, Vec<OwnedFd>)> {
         loop {
             let mut bytes = [0; LONGEST];
             let mut space = [MaybeUninit::uninit(); ANCILLARY];
@@ -51,14 +51,21 @@ impl NotifySocket {
                 Err(_) => return None,
             };
             let mut sender = None;
+            let mut descriptors = Vec::new();
             for message in ancillary.drain() {
-                if let RecvAncillaryMessage::ScmCredentials(credentials) = message {
-                    sender = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok();
+                match message {
+                    RecvAncillaryMessage::ScmCredentials(credentials) => {
+                        sender = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok();
+                    }
+                    RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
+                    _ => {}
                 }
             }
             let whole = !got.flags.contains(ReturnFlags::TRUNC);
             if let (Some(pid), true, Some(text)) = (sender, whole, bytes.get(..got.bytes)) {
-                return Some((Pid(pid), Notify::parse(text)));
+                let mut message = Notify::parse(text);
+                message.descriptors = u32::try_from(descriptors.len()).unwrap_or(u32::MAX);
+                return Some((Pid(pid), message, descriptors));
             }
         }
     }
@@ -83,7 +90,8 @@ mod tests {
         let client = UnixDatagram::unbound().unwrap();
         client.send_to(&[b'x'; LONGEST + 1], &path).unwrap();
         client.send_to(b"READY=1\nSTATUS=here", &path).unwrap();
-        let (pid, message) = socket.next().unwrap();
+        let (pid, message, descriptors) = socket.next().unwrap();
+        assert!(descriptors.is_empty());
         assert_eq!(pid, Pid(std::process::id()));
         assert!(message.ready);
         assert!(socket.next().is_none());

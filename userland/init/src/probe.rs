@@ -216,6 +216,19 @@ impl unit::Probe for System {
         all.into_iter().map(Pid).filter(|pid| self.is_alive(*pid)).collect()
     }
 
+    fn modified(&self, path: &str) -> Option<unit::Usec> {
+        let time = fs::metadata(path).ok()?.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(time.as_micros()).ok()
+    }
+
+    fn time_zone(&self, name: Option<&str>) -> Option<jiff::tz::TimeZone> {
+        match name {
+            None => Some(jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC)),
+            Some("UTC") => Some(jiff::tz::TimeZone::UTC),
+            Some(name) => jiff::tz::TimeZone::get(name).ok(),
+        }
+    }
+
     fn random_id(&self) -> u128 {
         let mut bytes = [0; 16];
         let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());

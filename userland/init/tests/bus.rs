@@ -91,6 +91,7 @@ fn clients_on_the_bus_are_served() {
     busctl(&machine);
     changes_while_it_runs(&machine);
     transient(&machine);
+    scopes_and_timers(&machine);
     strangers(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
@@ -214,6 +215,31 @@ fn transient(machine: &Machine) {
     machine.until("the stopped unit is gone", |m| m.shows("long.service", "LoadState", "not-found"));
     let bad = run(&["-p", "MemoryMax=64M", "-p", "Restart=sometimes", "/bin/true"]);
     assert!(!bad.status.success());
+}
+
+fn scopes_and_timers(machine: &Machine) {
+    let scope = said(machine, &["systemd-run", "--scope", "--unit=mine", "cat", "/proc/self/cgroup"]);
+    assert!(scope.contains("0::/system.slice/mine.scope"), "{scope}");
+    machine.until("the scope is gone", |m| m.shows("mine.scope", "LoadState", "not-found"));
+    let timer = machine.run(&[
+        "systemd-run",
+        "--unit=soon",
+        "--on-active=1s",
+        "--timer-property=AccuracySec=1us",
+        "/bin/sh",
+        "-c",
+        "echo now >/out/soon",
+    ]);
+    assert!(timer.status.success(), "{}", text(&timer.stderr));
+    let list = said(machine, &["systemctl", "--no-pager", "list-timers", "--all"]);
+    assert!(list.contains("soon.timer"), "{list}");
+    machine.until("the timer has run its service", |m| m.file("out/soon") == "now\n");
+    let calendar = machine.run(&["systemd-run", "--unit=daily", "--on-calendar=daily", "/bin/true"]);
+    assert!(calendar.status.success(), "{}", text(&calendar.stderr));
+    assert!(machine.shows("daily.timer", "ActiveState", "active"));
+    said(machine, &["systemctl", "stop", "daily.timer"]);
+    let piped = machine.run(&["sh", "-c", "echo through | systemd-run --pipe --wait --quiet tr a-z A-Z"]);
+    assert_eq!(text(&piped.stdout), "THROUGH\n", "{}", text(&piped.stderr));
 }
 
 fn strangers(machine: &Machine) {

@@ -1,5 +1,6 @@
 //! Typed doors to the kernel that rustix and nix lack. The only crate with unsafe code.
 
+pub mod autofs;
 pub mod block;
 pub mod clean_exec;
 pub mod disk;
@@ -9,4 +10,5 @@ pub mod mount_attr;
 pub mod namespace;
 pub mod packet_socket;
 pub mod signal;
+pub mod socket;
 pub mod watchdog;

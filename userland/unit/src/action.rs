@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::settings::{CgroupSettings, ExecSettings};
-use crate::{JobId, Pid, RequestId, SpawnToken, UnitName};
+use crate::{ConnectionId, JobId, Pid, RequestId, SpawnToken, Unit, UnitName, Usec};
 
 /// What a process is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +20,8 @@ pub enum Role {
     Reload,
     /// ExecStop=
     Stop,
+    /// ExecStopPre= of a socket
+    StopPre,
     /// ExecStopPost=
     StopPost,
     /// mount
@@ -28,6 +30,10 @@ pub enum Role {
     Remount,
     /// umount
     Unmount,
+    /// swapon
+    Activate,
+    /// swapoff
+    Deactivate,
 }
 
 /// A command's prefixes.
@@ -71,6 +77,19 @@ pub struct Spawn {
     pub resources: Arc<CgroupSettings>,
     /// With a subcgroup `.control` when the unit is delegated and this is a control process.
     pub control_cgroup: bool,
+    /// The descriptors to pass, in this order, from 3 on (sd_listen_fds(3)).
+    pub passed: Vec<Passed>,
+}
+
+/// Descriptors that the shell holds and a process is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passed {
+    /// Those of a socket unit.
+    Socket(UnitName),
+    /// The connection that the service was started for.
+    Connection(ConnectionId),
+    /// Those that the unit has stored (FDSTORE=1).
+    Store(UnitName),
 }
 
 /// Whom a signal is for.
@@ -286,6 +305,106 @@ pub enum Action {
         unit: UnitName,
         /// Absolute.
         paths: Vec<String>,
+    },
+    /// Open a socket unit's descriptors; answer with `SocketsOpened`, before anything else.
+    OpenSockets {
+        /// The unit with its settings.
+        unit: Arc<Unit>,
+    },
+    /// Tell by `SocketReady`, or `Connected` with Accept=yes, when something comes; or no longer.
+    WatchSockets {
+        /// The unit.
+        unit: UnitName,
+        /// Whether to.
+        on: bool,
+    },
+    /// Take in and throw away what waits at a socket unit's descriptors.
+    FlushSockets {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Close a socket unit's descriptors; with RemoveOnStop= remove the nodes too.
+    CloseSockets {
+        /// The unit with its settings.
+        unit: Arc<Unit>,
+    },
+    /// Close an accepted connection.
+    CloseConnection {
+        /// From `Connected`.
+        id: ConnectionId,
+    },
+    /// Keep the descriptors that came with the notification at hand, as many as there may be in all.
+    Store {
+        /// The unit.
+        unit: UnitName,
+        /// FDNAME=
+        name: Option<String>,
+        /// FileDescriptorStoreMax=
+        most: u32,
+    },
+    /// Close the descriptors that a service has stored: all, or those of a name.
+    DropStore {
+        /// The unit.
+        unit: UnitName,
+        /// FDNAME=
+        name: Option<String>,
+    },
+    /// Make a file, if it is not there, and set its time of modification: µs since 1970, or now.
+    Touch {
+        /// The unit.
+        unit: UnitName,
+        /// Absolute.
+        path: String,
+        /// The time.
+        at: Option<Usec>,
+    },
+    /// Make the folders of a path unit (MakeDirectory=).
+    MakePaths {
+        /// The unit with its settings.
+        unit: Arc<Unit>,
+    },
+    /// Tell by `PathTouched` when something happens to the paths of a path unit; begin with one such event.
+    WatchPaths {
+        /// The unit with its settings.
+        unit: Arc<Unit>,
+    },
+    /// No longer watch them.
+    UnwatchPaths {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Put an autofs in place; answer with `AutomountPlaced`, before anything else.
+    PlaceAutomount {
+        /// The unit with its settings.
+        unit: Arc<Unit>,
+    },
+    /// Let those go on, or fail, who wait at an autofs.
+    AnswerAutomount {
+        /// The unit.
+        unit: UnitName,
+        /// Whether the mount is there.
+        mounted: bool,
+    },
+    /// Take the autofs away.
+    RemoveAutomount {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Let the kernel say when the mount on an autofs has not been used for so long (TimeoutIdleSec=).
+    ExpireAutomount {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Move processes into a scope's cgroup.
+    Adopt {
+        /// The unit.
+        unit: UnitName,
+        /// The processes.
+        pids: Vec<Pid>,
+        /// The cgroup, from the root.
+        cgroup: String,
+        /// Its settings.
+        resources: Arc<CgroupSettings>,
     },
     /// A job was queued; `request` when somebody asked for just this one.
     JobQueued {

@@ -19,6 +19,8 @@ pub struct Host {
     pub os_release: Vec<(String, String)>,
     /// The manager's own environment: what services inherit (`PATH`, `LANG`, …).
     pub environment: Vec<(String, String)>,
+    /// When PID 1 began: monotonic.
+    pub started: Usec,
 }
 
 /// A file's path and text.
@@ -214,6 +216,14 @@ pub trait Probe {
     /// The processes below a cgroup (`/system.slice/x.service`), without zombies; empty if there is no such.
     fn processes(&self, _cgroup: &str) -> Vec<Pid> {
         Vec::new()
+    }
+    /// When a file was last modified: µs since 1970; `None`: there is none.
+    fn modified(&self, _path: &str) -> Option<Usec> {
+        None
+    }
+    /// A time zone of the database; `None` asks for the system's own.
+    fn time_zone(&self, name: Option<&str>) -> Option<jiff::tz::TimeZone> {
+        matches!(name, None | Some("UTC")).then_some(jiff::tz::TimeZone::UTC)
     }
     /// 128 random bits, for the invocation id.
     fn random_id(&self) -> u128 {

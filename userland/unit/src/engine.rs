@@ -3,7 +3,9 @@
 //! `load` brings units into memory, `request` turns wishes into jobs, `run` runs and ends jobs, `react` draws the
 //! conclusions from what units did, `read` answers questions.
 
+mod announce;
 mod entry;
+mod kernel;
 mod load;
 mod react;
 mod read;
@@ -12,14 +14,14 @@ mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use entry::{Entry, cgroup_path};
+pub(crate) use entry::{Entry, Machine, cgroup_path};
 
 use crate::graph::Graph;
 use crate::job::Job;
 use crate::machine::Effects;
 use crate::{
-    Action, ActiveState, Event, Host, JobId, JobKind, JobResult, KillWhom, Level, MountEntry, Notify, Pid,
-    Target, UnitName, UnitType, World,
+    Action, ActiveState, Device, Event, Host, JobId, JobKind, JobMode, JobResult, KillWhom, Level,
+    MountEntry, Notify, Pid, SwapEntry, Target, UnitName, World,
 };
 
 /// More steps than any event can lead to: beyond it, something goes round in circles.
@@ -37,6 +39,9 @@ pub struct Engine {
     queue: BTreeSet<JobId>,
     fx: Effects,
     mounts: BTreeMap<String, MountEntry>,
+    swaps: BTreeMap<String, SwapEntry>,
+    /// By their folders in /sys.
+    devices: BTreeMap<String, Device>,
 }
 
 impl Engine {
@@ -52,6 +57,8 @@ impl Engine {
             queue: BTreeSet::new(),
             fx: Effects::default(),
             mounts: BTreeMap::new(),
+            swaps: BTreeMap::new(),
+            devices: BTreeMap::new(),
         }
     }
 
@@ -71,11 +78,11 @@ impl Engine {
                         self.fx.actions.push(Action::Signal { unit, target: Target::Pid(pid), signal: 9 });
                     }
                 } else {
-                    self.with(&unit, world, |entry, stage| entry.spawned(stage, token, outcome));
+                    self.with(&unit, world, |entry, stage| entry.life().spawned(stage, token, outcome));
                 }
             }
             Event::Executed { unit, token } => {
-                self.with(&unit, world, |entry, stage| entry.executed(stage, token));
+                self.with(&unit, world, |entry, stage| entry.life().executed(stage, token));
             }
             Event::ExecFailed { unit, why, .. } => {
                 let message = format!("{unit}: Failed to execute: {why}");
@@ -83,17 +90,17 @@ impl Engine {
             }
             Event::Exited { pid, status } => {
                 if let Some(unit) = self.fx.pids.remove(&pid) {
-                    self.with(&unit, world, |entry, stage| entry.exited(stage, pid, status));
+                    self.with(&unit, world, |entry, stage| entry.life().exited(stage, pid, status));
                 }
             }
             Event::Notified { pid, unit, message } => self.notified(pid, unit, &message, world),
             Event::CgroupEmpty { unit } => {
-                self.with(&unit, world, |entry, stage| entry.cgroup_empty(stage));
+                self.with(&unit, world, |entry, stage| entry.life().cgroup_empty(stage));
             }
-            Event::MountsChanged { mounted } => self.mounts_changed(mounted, world),
             Event::Elapsed => self.elapsed(world),
-            Event::Forget { unit } => self.forget(&unit, world),
+            Event::Forget { unit } => self.forget_asked(&unit, world),
             Event::Reload => self.reload(world),
+            other => self.outside(other, world),
         }
         self.settle(world);
         std::mem::take(&mut self.fx.actions)
@@ -106,6 +113,10 @@ impl Engine {
                 self.react(&change, world);
             } else if let Some(unit) = self.fx.restarts.pop_front() {
                 self.auto_restart(&unit, world);
+            } else if let Some(wish) = self.fx.wishes.pop_front() {
+                self.grant(wish, world);
+            } else if let Some(unit) = self.fx.stops.pop_front() {
+                self.enqueue(JobKind::Stop, &unit, JobMode::Replace, world);
             } else if let Some(job) = self.queue.pop_first() {
                 self.run(job, world);
             } else {
@@ -136,7 +147,7 @@ impl Engine {
     fn kill(&mut self, unit: &UnitName, whom: KillWhom, signal: i32, world: &World<'_>) {
         let Some(name) = self.resolve(unit) else { return };
         let Some(entry) = self.entries.get(&name) else { return };
-        let (main, control) = entry.pids();
+        let (main, control) = entry.machine.life().pids();
         let mut targets: Vec<Target> = Vec::new();
         match whom {
             KillWhom::Main => targets.extend(main.map(Target::Pid)),
@@ -159,7 +170,7 @@ impl Engine {
     fn notified(&mut self, pid: Pid, unit: Option<UnitName>, message: &Notify, world: &World<'_>) {
         let unit = self.fx.pids.get(&pid).cloned().or(unit);
         if let Some(unit) = unit {
-            self.with(&unit, world, |entry, stage| entry.notified(stage, pid, message));
+            self.with(&unit, world, |entry, stage| entry.life().notified(stage, pid, message));
         }
     }
 
@@ -181,34 +192,20 @@ impl Engine {
             .map(|(name, _)| name.clone())
             .collect();
         for name in due {
-            self.with(&name, world, |entry, stage| entry.elapsed(stage));
+            self.with(&name, world, |entry, stage| entry.life().elapsed(stage));
         }
         self.expire_jobs(world);
-    }
-
-    fn mounts_changed(&mut self, mounted: Vec<MountEntry>, world: &World<'_>) {
-        // of several at one place the last one counts: it hides the others
-        self.mounts = mounted.into_iter().map(|entry| (entry.place.clone(), entry)).collect();
-        let mut names: BTreeSet<UnitName> =
-            self.entries.keys().filter(|name| name.unit_type() == UnitType::Mount).cloned().collect();
-        let fresh: Vec<UnitName> =
-            self.mounts.keys().filter_map(|place| UnitName::from_path(place, UnitType::Mount).ok()).collect();
-        let unknown = fresh.iter().filter(|name| self.resolve(name).is_none()).cloned().collect::<Vec<_>>();
-        self.bring_in_all(&unknown, world);
-        names.extend(fresh);
-        for name in names {
-            let entry = name.to_path().and_then(|place| self.mounts.get(&place).cloned());
-            self.with(&name, world, |unit, stage| unit.table(stage, entry));
-        }
     }
 
     /// Whether a unit of this kind could be told to do that.
     pub(crate) fn can(&self, name: &UnitName, kind: JobKind) -> bool {
         match kind {
-            JobKind::Reload => self.entries.get(name).is_some_and(Entry::can_reload),
+            JobKind::Reload => {
+                self.entries.get(name).is_some_and(|e| e.machine.life().can_reload(&e.base.unit))
+            }
             // they are there as long as the system is
             JobKind::Stop | JobKind::Restart => {
-                !matches!(name.as_str(), "-.slice" | "system.slice" | "-.mount")
+                !matches!(name.as_str(), "-.slice" | "system.slice" | "-.mount" | "init.scope")
             }
             _ => true,
         }

@@ -18,6 +18,41 @@ pub struct JobId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpawnToken(pub u64);
 
+/// The shell's number for a connection that it has accepted; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A connection that was accepted for a socket unit with Accept=yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// Who is at the other end, for MaxConnectionsPerSource=: an address, or a user's number.
+    pub source: String,
+    /// How the instance is called behind its number: `127.0.0.1:22-127.0.0.1:49152`, or `1234-0` (pid, uid).
+    pub instance: String,
+}
+
+/// A line of /proc/swaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SwapEntry {
+    /// The device or file.
+    pub what: String,
+    /// Its priority.
+    pub priority: i32,
+}
+
+/// A device that the kernel has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its folder: `/sys/devices/…`.
+    pub sysfs: String,
+    /// The paths that units may name it by: `/sys/…`, `/dev/vda`, `/dev/disk/by-label/STATE`.
+    pub paths: Vec<String>,
+    /// What it is, for its description.
+    pub description: String,
+}
+
 /// What somebody wants of a unit. Isolating is `Start` with `JobMode::Isolate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -188,6 +223,72 @@ pub enum Event {
     MountsChanged {
         /// All of it.
         mounted: Vec<MountEntry>,
+    },
+    /// The answer to `Action::OpenSockets`. Hand it in before anything that comes later.
+    SocketsOpened {
+        /// The unit.
+        unit: UnitName,
+        /// Whether all are open, or why not.
+        outcome: Result<(), String>,
+    },
+    /// Something waits at a watched socket of Accept=no.
+    SocketReady {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Somebody has connected to a watched socket of Accept=yes.
+    Connected {
+        /// The unit.
+        unit: UnitName,
+        /// The connection.
+        connection: Connection,
+    },
+    /// Something happened to a watched path.
+    PathTouched {
+        /// The unit.
+        unit: UnitName,
+        /// It happened to the path of a PathChanged= or PathModified= itself.
+        changed: bool,
+    },
+    /// The answer to `Action::PlaceAutomount`. Hand it in before anything that comes later.
+    AutomountPlaced {
+        /// The unit.
+        unit: UnitName,
+        /// Whether it is in place, or why not.
+        outcome: Result<(), String>,
+    },
+    /// Somebody waits at an autofs.
+    AutomountWanted {
+        /// The unit.
+        unit: UnitName,
+        /// Who, for the log.
+        pid: Pid,
+    },
+    /// The mount on an autofs has not been used for TimeoutIdleSec=.
+    AutomountExpired {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// The swaps in use, all of them.
+    SwapsChanged {
+        /// The lines of /proc/swaps.
+        active: Vec<SwapEntry>,
+    },
+    /// Devices are there, or have changed.
+    DevicesPlugged(Vec<Device>),
+    /// A device is gone.
+    DeviceGone {
+        /// Its folder.
+        sysfs: String,
+    },
+    /// CLOCK_REALTIME was set.
+    ClockChanged,
+    /// /etc/localtime is another.
+    TimezoneChanged,
+    /// A scope's creator lets go of it: it is stopped only when asked to.
+    Abandon {
+        /// The scope.
+        unit: UnitName,
     },
     /// The time of [`Engine::deadline`](crate::Engine::deadline) has come.
     Elapsed,

@@ -109,6 +109,19 @@ impl Graph {
         half(to, kind.inverse(), from);
     }
 
+    /// Takes a unit out, with all its edges.
+    pub fn remove(&mut self, unit: &UnitName) {
+        for (kind, others) in self.edges.remove(unit).unwrap_or_default() {
+            for other in others {
+                if let Some(names) =
+                    self.edges.get_mut(&other).and_then(|edges| edges.get_mut(&kind.inverse()))
+                {
+                    names.remove(unit);
+                }
+            }
+        }
+    }
+
     /// The units at the other end of these kinds of edges, each once, in the order of the kinds.
     pub fn of(&self, unit: &UnitName, kinds: &[Dependency]) -> Vec<UnitName> {
         let mut seen = BTreeSet::new();

@@ -9,6 +9,7 @@
 //! however odd, makes the engine panic. Sources: systemd.unit(5) and its family, and systemd 252's behaviour.
 
 mod action;
+pub mod calendar;
 mod catalog;
 pub mod condition;
 mod engine;
@@ -30,16 +31,19 @@ mod transaction;
 mod unit;
 
 pub use action::{
-    Action, Announcement, CommandFlags, JobResult, Level, RequestError, Role, Shutdown, Spawn, Target,
+    Action, Announcement, CommandFlags, JobResult, Level, Passed, RequestError, Role, Shutdown, Spawn, Target,
 };
 pub use catalog::{Catalog, Host, Probe, Sources, Text, UnitFileState, User, World};
 pub use engine::Engine;
-pub use event::{Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid, RequestId, SpawnToken, Verb};
+pub use event::{
+    Connection, ConnectionId, Device, Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid,
+    RequestId, SpawnToken, SwapEntry, Verb,
+};
 pub use graph::Dependency;
 pub use job::{JobKind, JobState};
 pub use name::{NameError, UnitName, UnitType};
 pub use notify::Notify;
-pub use status::{ActiveState, CommandStatus, JobStatus, LoadState, Stamp, UnitStatus};
+pub use status::{ActiveState, CommandStatus, Details, JobStatus, LoadState, Stamp, UnitStatus};
 pub use unit::{Kind, Unit};
 
 /// Microseconds: monotonic or since 1970, as the field says.

@@ -2,25 +2,36 @@
 //!
 //! A line that cannot be used is warned of and skipped; only what a unit cannot do without makes it unusable.
 
+mod automount;
 mod cgroup;
 mod defaults;
 mod exec;
 mod kill;
 mod mount;
+mod path;
+mod scope;
 mod service;
+mod socket;
+mod swap;
+mod timer;
 mod unit;
 mod value;
 
+pub(crate) use timer::STAMPS;
 pub use value::{amount, capability_name, percent, signal_name};
 pub(crate) use value::{capability, status_name};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
+use crate::exec::CommandLine;
+use crate::settings::{
+    AutomountSettings, CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, PathSettings,
+    ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
+};
 use crate::specifier::Context;
 use crate::{
-    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName,
+    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Role, Sources, Text, Unit, UnitName,
     UnitType, text,
 };
 
@@ -32,6 +43,12 @@ struct Draft<'a> {
     cgroup: CgroupSettings,
     service: ServiceSettings,
     mount: MountSettings,
+    socket: SocketSettings,
+    timer: TimerSettings,
+    path: PathSettings,
+    automount: AutomountSettings,
+    swap: SwapSettings,
+    scope: ScopeSettings,
     /// Keys that were set, where "unset" differs from every value.
     set: BTreeSet<&'static str>,
 }
@@ -66,6 +83,12 @@ pub fn load(
         cgroup: CgroupSettings::default(),
         service: ServiceSettings::default(),
         mount: MountSettings { directory_mode: 0o755, timeout: 90_000_000, ..MountSettings::default() },
+        socket: SocketSettings::default(),
+        timer: TimerSettings::default(),
+        path: PathSettings::default(),
+        automount: AutomountSettings::default(),
+        swap: SwapSettings::default(),
+        scope: ScopeSettings::default(),
         set: BTreeSet::new(),
     };
     draft.unit.aliases = sources.aliases.clone();
@@ -91,7 +114,7 @@ pub fn load(
 
 /// Units that need no file.
 fn is_built_in(name: &UnitName) -> bool {
-    matches!(name.unit_type(), UnitType::Slice | UnitType::Device)
+    matches!(name.unit_type(), UnitType::Slice | UnitType::Device) || name.as_str() == "init.scope"
 }
 
 fn blank(name: &UnitName) -> Unit {
@@ -133,7 +156,7 @@ fn blank(name: &UnitName) -> Unit {
         kill: KillSettings::default(),
         collect_failed: false,
         install: Install::default(),
-        kind: Kind::Other,
+        kind: Kind::Target,
         warnings: Vec::new(),
     }
 }
@@ -218,15 +241,37 @@ impl Draft<'_> {
             "Mount" => Some(first_known(
                 [mount::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
             )),
-            "Slice" => Some(cgroup::set(self, key, value)),
-            // kinds that are loaded but not operated yet
-            _ => Some(Ok(Taken::Yes)),
+            "Socket" => Some(first_known(
+                [socket::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
+            )),
+            "Swap" => Some(first_known(
+                [swap::set, exec::set, kill::set, cgroup::set].map(|set| set(self, key, value)),
+            )),
+            "Scope" => {
+                Some(first_known([scope::set, kill::set, cgroup::set].map(|set| set(self, key, value))))
+            }
+            "Timer" => Some(timer::set(self, key, value)),
+            "Path" => Some(path::set(self, key, value)),
+            "Automount" => Some(automount::set(self, key, value)),
+            _ => Some(cgroup::set(self, key, value)),
         }
     }
 
     fn add(&mut self, kind: Dependency, name: UnitName) {
         if name != self.unit.name {
             self.unit.dependencies.entry(kind).or_default().insert(name);
+        }
+    }
+
+    /// A timer or path triggers what Unit= says, else the unit of its own name; and goes before it.
+    fn triggers(&mut self, default: UnitType) {
+        if !self.unit.dependencies.contains_key(&Dependency::Triggers) {
+            let name = self.unit.name.with_type(default);
+            self.add(Dependency::Triggers, name);
+        }
+        let units: Vec<UnitName> = self.unit.names(Dependency::Triggers).cloned().collect();
+        for unit in units {
+            self.add(Dependency::Before, unit);
         }
     }
 
@@ -245,13 +290,46 @@ impl Draft<'_> {
             UnitType::Target => Kind::Target,
             UnitType::Slice => Kind::Slice,
             UnitType::Device => Kind::Device,
-            _ => Kind::Other,
+            UnitType::Socket => Kind::Socket(Box::new(self.socket)),
+            UnitType::Timer => Kind::Timer(Box::new(self.timer)),
+            UnitType::Path => Kind::Path(Box::new(self.path)),
+            UnitType::Automount => Kind::Automount(Box::new(self.automount)),
+            UnitType::Swap => Kind::Swap(Box::new(self.swap)),
+            UnitType::Scope => Kind::Scope(Box::new(self.scope)),
         };
         self.unit
     }
 }
 
-fn first_known(outcomes: [Outcome; 4]) -> Outcome {
+/// An Exec*= line: adds to its directive's commands, an empty one forgets them.
+fn commands(
+    all: &mut BTreeMap<Role, Vec<CommandLine>>,
+    context: Context<'_>,
+    role: Role,
+    value: &str,
+) -> Outcome {
+    if value.is_empty() {
+        all.remove(&role);
+        return Ok(Taken::Yes);
+    }
+    let lines = crate::exec::parse(value, &|text| context.expand(text)).map_err(|error| error.to_string())?;
+    all.entry(role).or_default().extend(lines);
+    Ok(Taken::Yes)
+}
+
+/// Unit= of a timer or path.
+fn trigger(draft: &mut Draft<'_>, value: &str) -> Outcome {
+    let name = draft.context.expand(value);
+    match UnitName::parse(&name) {
+        Ok(unit) if !unit.is_template() && unit != draft.unit.name => {
+            draft.unit.dependencies.insert(Dependency::Triggers, BTreeSet::from([unit]));
+            Ok(Taken::Yes)
+        }
+        _ => Err(format!("{name} is not a unit to trigger")),
+    }
+}
+
+fn first_known<const N: usize>(outcomes: [Outcome; N]) -> Outcome {
     for outcome in outcomes {
         match outcome {
             Ok(Taken::Unknown) => {}

@@ -3,19 +3,73 @@
 //! A machine never looks at jobs or at other units: it changes its state and asks for actions; the engine draws
 //! the conclusions from the changes, in the order in which they happened.
 
+mod automount;
+mod control;
+mod device;
 mod kill;
 mod mount;
+mod path;
 mod process;
+mod scope;
 mod service;
+mod socket;
 mod spawn;
+mod swap;
+mod timer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+pub(crate) use automount::Automount;
+pub(crate) use control::Control;
+pub(crate) use device::Device;
 pub(crate) use mount::Mount;
+pub(crate) use path::Path;
+pub(crate) use process::Run;
+pub(crate) use scope::Scope;
 pub(crate) use service::{Service, ServiceResult};
+pub(crate) use socket::Socket;
+pub(crate) use swap::Swap;
+pub(crate) use timer::Timer;
 
-use crate::{Action, ActiveState, Host, Level, Pid, SpawnToken, Stamp, Unit, UnitName, Usec, World};
+use crate::graph::Graph;
+use crate::{
+    Action, ActiveState, ConnectionId, ExitStatus, Host, Level, LoadState, Notify, Pid, SpawnToken, Stamp,
+    Unit, UnitName, Usec, World,
+};
+
+/// What the machines have in common. What a kind has no use for, it leaves out.
+pub(crate) trait Life {
+    /// When `elapsed` must be called.
+    fn deadline(&self) -> Option<Usec> {
+        None
+    }
+    /// The main and the control process.
+    fn pids(&self) -> (Option<Pid>, Option<Pid>) {
+        (None, None)
+    }
+    fn can_reload(&self, _unit: &Unit) -> bool {
+        false
+    }
+    fn start(&mut self, stage: &mut Stage<'_>) -> Step;
+    fn stop(&mut self, stage: &mut Stage<'_>, for_restart: bool) -> Step;
+    fn reload(&mut self, _stage: &mut Stage<'_>) -> Step {
+        Step::Unsupported
+    }
+    /// A process that was asked for is there, or could not be made.
+    fn spawned(&mut self, _stage: &mut Stage<'_>, _token: SpawnToken, _outcome: Result<Pid, String>) {}
+    /// It has executed its program.
+    fn executed(&mut self, _stage: &mut Stage<'_>, _token: SpawnToken) {}
+    fn exited(&mut self, _stage: &mut Stage<'_>, _pid: Pid, _status: ExitStatus) {}
+    fn notified(&mut self, _stage: &mut Stage<'_>, _pid: Pid, _message: &Notify) {}
+    fn cgroup_empty(&mut self, _stage: &mut Stage<'_>) {}
+    fn elapsed(&mut self, _stage: &mut Stage<'_>) {}
+    fn reset_failed(&mut self, _stage: &mut Stage<'_>) {}
+    /// The unit that this one triggers has changed, or its job is over.
+    fn peer_changed(&mut self, _stage: &mut Stage<'_>) {}
+    /// The unit that this one triggers could not be started.
+    fn wish_refused(&mut self, _stage: &mut Stage<'_>, _connection: Option<ConnectionId>) {}
+}
 
 /// What came of a start, stop or reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +80,8 @@ pub(crate) enum Step {
     Later,
     /// This kind of unit cannot.
     Unsupported,
+    /// It cannot even begin: why is in the log.
+    Failed,
 }
 
 /// A change of the state that all kinds have in common, or a mere sign that something moved.
@@ -40,6 +96,40 @@ pub(crate) struct Change {
     pub(crate) reload_failed: bool,
 }
 
+/// A unit is to start because of another one.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) by: UnitName,
+    pub(crate) unit: UnitName,
+    /// The connection that the unit is to serve.
+    pub(crate) connection: Option<ConnectionId>,
+}
+
+/// What a triggering unit may know of the one that it triggers.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) name: UnitName,
+    pub(crate) load: LoadState,
+    pub(crate) active: ActiveState,
+    pub(crate) sub: &'static str,
+    pub(crate) has_job: bool,
+    pub(crate) has_start_job: bool,
+    pub(crate) start_limit_hit: bool,
+    pub(crate) inactive_exit: Stamp,
+    pub(crate) inactive_enter: Stamp,
+}
+
+/// Counts in a window of time that begins with the first event after the last one is over.
+pub(crate) fn is_below(window: &mut (Usec, u32), interval: Usec, burst: u32, now: Usec) -> bool {
+    let (began, count) = *window;
+    if count == 0 || began.saturating_add(interval) <= now {
+        *window = (now, 1);
+        return true;
+    }
+    window.1 = count.saturating_add(1);
+    count < burst
+}
+
 /// What machines leave for the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
@@ -47,6 +137,10 @@ pub(crate) struct Effects {
     pub(crate) changes: VecDeque<Change>,
     /// Units whose RestartSec= is over.
     pub(crate) restarts: VecDeque<UnitName>,
+    /// Units that others want to start.
+    pub(crate) wishes: VecDeque<Wish>,
+    /// Units that others want to stop.
+    pub(crate) stops: VecDeque<UnitName>,
     pub(crate) pids: BTreeMap<Pid, UnitName>,
     pub(crate) last_token: u64,
 }
@@ -90,6 +184,11 @@ pub(crate) struct Stage<'a> {
     pub(crate) fx: &'a mut Effects,
     pub(crate) world: &'a World<'a>,
     pub(crate) host: &'a Host,
+    pub(crate) graph: &'a Graph,
+    /// What this unit triggers.
+    pub(crate) peer: Option<Peer>,
+    /// A stop of this unit is queued.
+    pub(crate) stop_pending: bool,
 }
 
 impl Stage<'_> {
@@ -117,6 +216,10 @@ impl Stage<'_> {
     pub(crate) fn log(&mut self, level: Level, message: impl Into<String>) {
         let unit = Some(self.name());
         self.fx.actions.push(Action::Log { unit, level, message: message.into() });
+    }
+
+    pub(crate) fn new_invocation(&mut self) {
+        self.base.invocation_id = format!("{:032x}", self.world.probe.random_id());
     }
 
     pub(crate) fn token(&mut self) -> SpawnToken {

@@ -25,6 +25,14 @@ pub struct Notify {
     pub extend_timeout_usec: Option<u64>,
     /// BARRIER=1 (the sender waits until the descriptor it passed is closed)
     pub barrier: bool,
+    /// FDSTORE=1
+    pub store: bool,
+    /// FDSTOREREMOVE=1
+    pub store_remove: bool,
+    /// FDNAME=, of what is stored or removed
+    pub descriptor_name: Option<String>,
+    /// How many descriptors came along: the shell holds them.
+    pub descriptors: u32,
 }
 
 impl Notify {
@@ -45,11 +53,19 @@ impl Notify {
                 "WATCHDOG_USEC" => message.watchdog_usec = value.parse().ok(),
                 "EXTEND_TIMEOUT_USEC" => message.extend_timeout_usec = value.parse().ok(),
                 "BARRIER" => message.barrier |= value == "1",
+                "FDSTORE" => message.store |= value == "1",
+                "FDSTOREREMOVE" => message.store_remove |= value == "1",
+                "FDNAME" => message.descriptor_name = Some(value.to_string()).filter(|name| is_name(name)),
                 _ => {}
             }
         }
         message
     }
+}
+
+/// A descriptor's name: no colon, nothing that is not seen, at most 255 bytes.
+fn is_name(text: &str) -> bool {
+    text.len() <= 255 && text.chars().all(|c| (c.is_ascii_graphic() || c == ' ') && c != ':')
 }
 
 #[cfg(test)]

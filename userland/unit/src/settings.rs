@@ -1,12 +1,21 @@
 //! The typed settings of a unit, section by section, with systemd's defaults.
 
+mod address;
+mod automount;
 mod cgroup;
 mod exec;
 mod install;
 mod kill;
 mod mount;
+mod path;
+mod scope;
 mod service;
+mod socket;
+mod swap;
+mod timer;
 
+pub use address::Address;
+pub use automount::AutomountSettings;
 pub use cgroup::{Amount, CgroupSettings};
 pub use exec::{
     Directories, DirectoryKind, ExecSettings, Input, Output, Preserve, ResourceLimit, WorkingDirectory,
@@ -14,4 +23,15 @@ pub use exec::{
 pub use install::Install;
 pub use kill::{KillMode, KillSettings};
 pub use mount::MountSettings;
+pub use path::{PathKind, PathSettings};
+pub use scope::ScopeSettings;
 pub use service::{ExitSet, NotifyAccess, Restart, ServiceSettings, ServiceType};
+pub use socket::{BindIpv6Only, Listen, SocketSettings, Timestamping};
+pub use swap::SwapSettings;
+pub use timer::{TimerBase, TimerSettings, TimerValue};
+
+/// An absolute path without what says nothing: double slashes, `.`, a slash at the end.
+pub(crate) fn normal_path(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("/{}", parts.join("/"))
+}

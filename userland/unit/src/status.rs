@@ -118,6 +118,50 @@ pub struct JobStatus {
     pub state: JobState,
 }
 
+/// What only some kinds of units have to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Details {
+    /// Nothing more.
+    None,
+    /// Of a service.
+    Service {
+        /// Descriptors that it has stored.
+        stored: u32,
+    },
+    /// Of a socket.
+    Socket {
+        /// Open connections of Accept=yes.
+        connections: u32,
+        /// All that were accepted.
+        accepted: u32,
+        /// All that were refused by a limit.
+        refused: u32,
+    },
+    /// Of a timer.
+    Timer {
+        /// When it last elapsed.
+        last_trigger: Stamp,
+        /// The next time of its calendar values: µs since 1970.
+        next_realtime: Option<Usec>,
+        /// The next time of its other values: monotonic.
+        next_monotonic: Option<Usec>,
+        /// What each value comes to by its own clock, in the order of the settings.
+        next_of: Vec<Option<Usec>>,
+    },
+    /// Of a swap.
+    Swap {
+        /// The kernel's priority while it is active.
+        priority: Option<i32>,
+    },
+    /// Of a device.
+    Device {
+        /// Its folder in /sys; empty while it is not there.
+        sysfs: String,
+        /// What it is.
+        description: String,
+    },
+}
+
 /// All that is known of a unit.
 #[derive(Debug, Clone)]
 pub struct UnitStatus {
@@ -181,4 +225,6 @@ pub struct UnitStatus {
     pub names: Vec<UnitName>,
     /// What is mounted, of an active mount unit: what, type, options.
     pub mounted: Option<(String, String, String)>,
+    /// What only its kind has to tell.
+    pub details: Details,
 }

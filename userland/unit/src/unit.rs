@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::condition::Check;
-use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
+use crate::settings::{
+    AutomountSettings, CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, PathSettings,
+    ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
+};
 use crate::{Dependency, LoadState, Shutdown, UnitName, UnitType, Usec};
 use std::sync::Arc;
 
@@ -18,10 +21,20 @@ pub enum Kind {
     Target,
     /// A slice.
     Slice,
-    /// A device: for now always there.
+    /// A device.
     Device,
-    /// A socket, timer, path, automount, swap or scope: loaded, but not operated yet.
-    Other,
+    /// A socket.
+    Socket(Box<SocketSettings>),
+    /// A timer.
+    Timer(Box<TimerSettings>),
+    /// A path.
+    Path(Box<PathSettings>),
+    /// An automount.
+    Automount(Box<AutomountSettings>),
+    /// A swap.
+    Swap(Box<SwapSettings>),
+    /// A scope.
+    Scope(Box<ScopeSettings>),
 }
 
 /// What a start limit, a job timeout or a failure leads to.
@@ -128,6 +141,54 @@ impl Unit {
     pub fn service(&self) -> Option<&ServiceSettings> {
         match &self.kind {
             Kind::Service(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The socket settings, if it is one.
+    pub fn socket(&self) -> Option<&SocketSettings> {
+        match &self.kind {
+            Kind::Socket(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The timer settings, if it is one.
+    pub fn timer(&self) -> Option<&TimerSettings> {
+        match &self.kind {
+            Kind::Timer(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The path settings, if it is one.
+    pub fn path(&self) -> Option<&PathSettings> {
+        match &self.kind {
+            Kind::Path(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The automount settings, if it is one.
+    pub fn automount(&self) -> Option<&AutomountSettings> {
+        match &self.kind {
+            Kind::Automount(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The swap settings, if it is one.
+    pub fn swap(&self) -> Option<&SwapSettings> {
+        match &self.kind {
+            Kind::Swap(settings) => Some(settings),
+            _ => None,
+        }
+    }
+
+    /// The scope settings, if it is one.
+    pub fn scope(&self) -> Option<&ScopeSettings> {
+        match &self.kind {
+            Kind::Scope(settings) => Some(settings),
             _ => None,
         }
     }

@@ -9,8 +9,11 @@
 
 mod world;
 
-use unit::{Event, ExitStatus, JobMode, MountEntry, Pid, UnitName, Usec, Verb};
-use world::{Files, Machine, last_token, message, render};
+use unit::{
+    Connection, ConnectionId, Details, Device, Event, ExitStatus, JobMode, MountEntry, Pid, SwapEntry,
+    UnitName, Usec, Verb,
+};
+use world::{Files, Machine, last_token, message, render, time};
 
 #[test]
 fn transcripts() {
@@ -175,6 +178,60 @@ fn act(machine: &mut Machine, words: &[&str]) -> Option<String> {
         ["unmounted", place] => {
             machine.mounts.retain(|entry| entry.place != *place);
             machine.handle(Event::MountsChanged { mounted: machine.mounts.clone() });
+        }
+        // somebody sends to a socket of Accept=no
+        ["ready", unit] => machine.handle(Event::SocketReady { unit: name(unit) }),
+        // connect UNIT NUMBER SOURCE INSTANCE
+        ["connect", unit, id, source, instance] => {
+            let id = ConnectionId(id.parse().unwrap());
+            let connection = Connection { id, source: source.to_string(), instance: instance.to_string() };
+            machine.handle(Event::Connected { unit: name(unit), connection });
+        }
+        ["break-sockets", why @ ..] => {
+            machine.broken_sockets = Some(why.join(" ")).filter(|why| !why.is_empty())
+        }
+        // the wall clock is set to a time
+        ["wall", at] => {
+            let at = at.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+            machine.wall = u64::try_from(at).unwrap() - machine.now;
+            machine.handle(Event::ClockChanged);
+        }
+        ["timezone-changed"] => machine.handle(Event::TimezoneChanged),
+        ["stamp", path, at] => {
+            let at = at.parse::<jiff::Timestamp>().unwrap().as_microsecond();
+            machine.system.stamps.borrow_mut().insert(path.to_string(), u64::try_from(at).unwrap());
+        }
+        ["no-path", path] => {
+            machine.system.paths.borrow_mut().remove(*path);
+        }
+        // something happens to a watched path: to itself, or on the way to it
+        ["touched", unit, how] => {
+            machine.handle(Event::PathTouched { unit: name(unit), changed: *how == "changed" });
+        }
+        ["plug", sysfs, paths @ ..] => {
+            let paths = paths.iter().map(|path| path.to_string()).collect();
+            let device = Device { sysfs: sysfs.to_string(), paths, description: "A device".into() };
+            machine.handle(Event::DevicesPlugged(vec![device]));
+        }
+        ["unplug", sysfs] => machine.handle(Event::DeviceGone { sysfs: sysfs.to_string() }),
+        ["swaps", all @ ..] => {
+            machine.swaps =
+                all.iter().map(|what| SwapEntry { what: what.to_string(), priority: -2 }).collect();
+            machine.handle(Event::SwapsChanged { active: machine.swaps.clone() });
+        }
+        ["enter", unit, pid] => {
+            machine.handle(Event::AutomountWanted { unit: name(unit), pid: Pid(pid.parse().unwrap()) });
+        }
+        ["unused", unit] => machine.handle(Event::AutomountExpired { unit: name(unit) }),
+        ["abandon", unit] => machine.handle(Event::Abandon { unit: name(unit) }),
+        ["next", unit] => {
+            let details = machine.engine.status(&name(unit)).map(|status| status.details);
+            let Some(Details::Timer { next_realtime, next_monotonic, .. }) = details else {
+                return Some("no timer".into());
+            };
+            let realtime = next_realtime.map_or("-".into(), time);
+            let monotonic = next_monotonic.map_or("-".into(), unit::timespan::format);
+            return Some(format!("next {realtime} {monotonic}"));
         }
         ["break-spawns", count] => machine.broken_spawns = count.parse().unwrap(),
         ["reset-failed", unit] => machine.handle(Event::ResetFailed { unit: Some(name(unit)) }),

@@ -160,5 +160,7 @@ pub(super) fn clean(manager: &mut Manager, name: &str, kinds: &[String]) -> Resu
 }
 
 pub(super) fn abandon(manager: &mut Manager, name: &str) {
-    let _ = (manager, name, Event::Elapsed);
+    if let Ok(unit) = UnitName::parse(name) {
+        manager.handle(Event::Abandon { unit });
+    }
 }

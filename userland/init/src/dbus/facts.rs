@@ -90,6 +90,7 @@ pub fn of_unit(status: &UnitStatus) -> Facts {
             ("ReadWriteOnly", mount.read_write_only.into()),
         ]);
     }
+    super::property::of_own_type(status, &mut facts);
     of_resources(&unit.cgroup, &mut facts);
     of_exec(&unit.exec, &mut facts);
     facts.extend([
@@ -167,6 +168,9 @@ fn running(status: &UnitStatus, facts: &mut Facts) {
         (Role::Mount, "ExecMount", ""),
         (Role::Unmount, "ExecUnmount", ""),
         (Role::Remount, "ExecRemount", ""),
+        (Role::StopPre, "ExecStopPre", ""),
+        (Role::Activate, "ExecActivate", ""),
+        (Role::Deactivate, "ExecDeactivate", ""),
     ];
     for (role, plain, extended) in properties {
         let of_role = || status.commands.iter().filter(|command| command.role == role);
@@ -224,6 +228,7 @@ fn of_service(service: &ServiceSettings, facts: &mut Facts) {
         ("SuccessExitStatus", exit_set(&service.success)),
         ("RestartPreventExitStatus", exit_set(&service.restart_prevent)),
         ("RestartForceExitStatus", exit_set(&service.restart_force)),
+        ("FileDescriptorStoreMax", service.descriptor_store_max.into()),
         ("BusName", service.bus_name.clone().unwrap_or_default().into()),
     ]);
 }

@@ -7,8 +7,11 @@ pub mod exec;
 pub mod kill;
 pub mod manager;
 pub mod mount;
+pub mod path;
 pub mod resources;
 pub mod service;
+pub mod socket;
+pub mod timer;
 pub mod unit;
 
 use std::collections::HashMap;
@@ -72,6 +75,7 @@ fn empty(signature: &Signature) -> Value<'static> {
     match signature {
         Signature::Bool => false.into(),
         Signature::I32 => 0i32.into(),
+        Signature::I64 => 0i64.into(),
         Signature::U16 => 0u16.into(),
         Signature::U32 => 0u32.into(),
         Signature::U64 => 0u64.into(),
@@ -130,14 +134,36 @@ pub fn of_type(name: &str) -> Interface {
         }
         "slice" => ("org.freedesktop.systemd1.Slice", &[resources::RESOURCES]),
         "scope" => ("org.freedesktop.systemd1.Scope", &[mount::SCOPE, resources::RESOURCES, kill::KILL]),
-        "socket" => ("org.freedesktop.systemd1.Socket", &[]),
-        "timer" => ("org.freedesktop.systemd1.Timer", &[]),
-        "path" => ("org.freedesktop.systemd1.Path", &[]),
-        "device" => ("org.freedesktop.systemd1.Device", &[]),
-        "swap" => ("org.freedesktop.systemd1.Swap", &[]),
-        "automount" => ("org.freedesktop.systemd1.Automount", &[]),
+        "socket" => (
+            "org.freedesktop.systemd1.Socket",
+            &[socket::SOCKET, resources::RESOURCES, exec::EXEC, kill::KILL],
+        ),
+        "timer" => ("org.freedesktop.systemd1.Timer", &[timer::TIMER]),
+        "path" => ("org.freedesktop.systemd1.Path", &[path::PATH]),
+        "device" => ("org.freedesktop.systemd1.Device", &[path::DEVICE]),
+        "swap" => {
+            ("org.freedesktop.systemd1.Swap", &[path::SWAP, resources::RESOURCES, exec::EXEC, kill::KILL])
+        }
+        "automount" => ("org.freedesktop.systemd1.Automount", &[path::AUTOMOUNT]),
         _ => ("org.freedesktop.systemd1.Target", &[]),
     }
+}
+
+/// The values that only some types of units have, sockets to devices.
+pub fn of_own_type(status: &::unit::UnitStatus, facts: &mut Facts) {
+    if let Some(settings) = status.definition.socket() {
+        socket::facts(status, settings, facts);
+    }
+    if let Some(settings) = status.definition.timer() {
+        timer::facts(status, settings, facts);
+    }
+    path::facts(status, facts);
+}
+
+/// What a timer or path starts.
+fn triggered(status: &::unit::UnitStatus) -> Value<'static> {
+    let unit = status.definition.names(::unit::Dependency::Triggers).next();
+    unit.map(|unit| unit.to_string()).unwrap_or_default().into()
 }
 
 /// One property of an interface.
@@ -194,6 +220,12 @@ mod tests {
             of_type("a.mount"),
             of_type("a.slice"),
             of_type("a.scope"),
+            of_type("a.socket"),
+            of_type("a.timer"),
+            of_type("a.path"),
+            of_type("a.automount"),
+            of_type("a.swap"),
+            of_type("a.device"),
         ];
         for (name, default) in all.iter().flat_map(|(_, tables)| tables.iter().copied().flatten()) {
             if let Default::Empty(signature) = default {

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use unit::Spawn;
 use unit::settings::Input;
 
-use super::{Failure, credentials, directories, limits, stdio};
+use super::{Failure, Handed, credentials, directories, limits, stdio};
 use crate::users::{User, Users};
 
 const CHDIR: u8 = 200;
@@ -27,14 +27,14 @@ const FIRST_OWN: u32 = 3;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Sets the process up and executes the program; returns only when that fails.
-pub fn run(spawn: &Spawn) -> Failure {
-    match execute(spawn) {
+pub fn run(spawn: &Spawn, handed: &Handed) -> Failure {
+    match execute(spawn, handed) {
         Ok(never) => match never {},
         Err(failure) => failure,
     }
 }
 
-fn execute(spawn: &Spawn) -> Result<std::convert::Infallible, Failure> {
+fn execute(spawn: &Spawn, handed: &Handed) -> Result<std::convert::Infallible, Failure> {
     let exec = &spawn.exec;
     linux::clean_exec::close_on_exec_from(FIRST_OWN)
         .map_err(|error| Failure::new(202, "cannot close descriptors", error))?;
@@ -50,10 +50,11 @@ fn execute(spawn: &Spawn) -> Result<std::convert::Infallible, Failure> {
     let users = Users::read(Path::new("/"));
     let privileged = spawn.flags.full_privileges;
     let identity = credentials::find(exec, &users, privileged)?;
-    let journal = stdio::connect(spawn)?;
+    let journal = stdio::connect(spawn, handed.stream.as_ref())?;
     directories::make(exec, identity.uid, identity.gid)?;
     rustix::process::umask(Mode::from_raw_mode(exec.umask.unwrap_or(DEFAULT_UMASK)));
-    let environment = environment(spawn, identity.user.as_ref(), journal);
+    let mut environment = environment(spawn, identity.user.as_ref(), journal);
+    environment.extend(handed.environment());
     if let Some(root) = exec.root_directory.as_deref().filter(|root| !privileged && *root != "/") {
         rustix::process::chroot(root)
             .map_err(|error| Failure::new(CHROOT, format!("cannot enter the root {root}"), error))?;
@@ -73,6 +74,7 @@ fn execute(spawn: &Spawn) -> Result<std::convert::Infallible, Failure> {
     let argv = strings(spawn.argv.iter().map(|word| word.clone().into_bytes()).collect()).map_err(nul)?;
     let words = environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes());
     let environment = strings(words.collect()).map_err(nul)?;
+    handed.put()?;
     execve(&path, &argv, &environment).map_err(|error| Failure::new(EXEC, program.display(), error))
 }
 

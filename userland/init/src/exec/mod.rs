@@ -7,10 +7,13 @@ mod child;
 mod credentials;
 mod directories;
 mod limits;
+mod passed;
 mod stdio;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub use passed::Handed;
 
 use linux::namespace::{Namespaces, fork_into};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -74,10 +77,10 @@ impl AsFd for Report {
 ///
 /// # Errors
 /// No process or descriptor is left, or the cgroup is gone.
-pub fn start(spawn: &Spawn, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Started> {
+pub fn start(spawn: &Spawn, cgroup: Option<BorrowedFd<'_>>, handed: &Handed) -> io::Result<Started> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let child = fork_into(Namespaces::NONE, cgroup, || {
-        let failure = child::run(spawn);
+        let failure = child::run(spawn, handed);
         let mut report = vec![failure.code];
         report.extend(failure.why.bytes().take(LONGEST as usize - 1));
         let _ = rustix::io::write(&writer, &report);

@@ -26,9 +26,10 @@ const DEFAULT_LEVEL: u8 = 6;
 const FACILITY: u8 = 3;
 
 /// Connects the three streams; returns `JOURNAL_STREAM` when one of the outputs is the journal's.
-pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
+pub fn connect(spawn: &Spawn, socket: Option<&OwnedFd>) -> Result<Option<String>, Failure> {
     let exec = &spawn.exec;
-    let input = open_input(exec).map_err(|error| Failure::new(STDIN, "cannot connect stdin", error))?;
+    let input =
+        open_input(exec, socket).map_err(|error| Failure::new(STDIN, "cannot connect stdin", error))?;
     rustix::stdio::dup2_stdin(&input).map_err(|error| Failure::new(STDIN, "cannot connect stdin", error))?;
 
     let stdout = match exec.stdout() {
@@ -40,8 +41,11 @@ pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
         },
         output => output,
     };
+    // a socket as output only
+    let stream = socket.map_or(input.as_fd(), AsFd::as_fd);
     let failed = |error: io::Error| Failure::new(STDOUT, "cannot connect stdout", error);
-    let out = open_output(&stdout, spawn, input.as_fd()).map_err(failed)?;
+    let out = open_output(&stdout, spawn, if stdout == Output::Socket { stream } else { input.as_fd() })
+        .map_err(failed)?;
     rustix::stdio::dup2_stdout(&out).map_err(|error| failed(error.into()))?;
 
     let stderr = exec.stderr();
@@ -49,7 +53,8 @@ pub fn connect(spawn: &Spawn) -> Result<Option<String>, Failure> {
     let err = if stderr == Output::Inherit || stderr == stdout {
         out.try_clone().map_err(failed)?
     } else {
-        open_output(&stderr, spawn, out.as_fd()).map_err(failed)?
+        open_output(&stderr, spawn, if stderr == Output::Socket { stream } else { out.as_fd() })
+            .map_err(failed)?
     };
     rustix::stdio::dup2_stderr(&err).map_err(|error| failed(error.into()))?;
 
@@ -62,13 +67,12 @@ fn is_journal(output: &Output) -> bool {
     matches!(output, Output::Journal | Output::JournalConsole)
 }
 
-fn open_input(exec: &ExecSettings) -> io::Result<OwnedFd> {
+fn open_input(exec: &ExecSettings, socket: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     let null = || File::open("/dev/null");
     let file = match &exec.input {
         Input::Null | Input::Data => null()?,
         Input::File(path) => File::open(path)?,
-        // No unit hands us a socket yet.
-        Input::Socket => null()?,
+        Input::Socket => return socket.ok_or(io::ErrorKind::NotConnected)?.try_clone(),
         Input::Tty | Input::TtyForce | Input::TtyFail => {
             let terminal = terminal(exec)?;
             let taken = rustix::process::ioctl_tiocsctty(&terminal);

@@ -3,20 +3,94 @@
 use std::sync::Arc;
 
 use super::Engine;
-use crate::machine::{Base, Mount, Service, ServiceResult, Stage, Step};
+use crate::machine::{
+    Automount, Base, Device, Life, Mount, Path, Peer, Scope, Service, ServiceResult, Socket, Stage, Step,
+    Swap, Timer,
+};
 use crate::{
-    Action, ActiveState, ExitStatus, JobId, Kind, MountEntry, Notify, Pid, SpawnToken, Stamp, Unit, UnitName,
-    UnitType, Usec, World,
+    Action, ActiveState, Dependency, JobId, JobKind, Kind, Stamp, Unit, UnitName, UnitType, Usec, World,
 };
 
+/// PID 1's own scope.
+const OWN_SCOPE: &str = "init.scope";
+
+/// The state machine of a unit's kind.
 #[derive(Debug, Clone)]
 pub(crate) enum Machine {
     Service(Box<Service>),
     Mount(Box<Mount>),
-    /// Targets, slices, devices: on or off.
-    Switch,
-    /// A kind that is not operated yet.
-    Other,
+    Socket(Box<Socket>),
+    Timer(Box<Timer>),
+    Path(Box<Path>),
+    Automount(Box<Automount>),
+    Swap(Box<Swap>),
+    Scope(Box<Scope>),
+    Device(Device),
+    Switch(Switch),
+}
+
+/// Targets and slices: on or off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Switch;
+
+impl Machine {
+    fn of(unit: &Unit) -> Machine {
+        match unit.kind {
+            Kind::Service(_) => Machine::Service(Box::new(Service::new())),
+            Kind::Mount(_) => Machine::Mount(Box::new(Mount::new())),
+            Kind::Socket(_) => Machine::Socket(Box::new(Socket::new())),
+            Kind::Timer(_) => Machine::Timer(Box::new(Timer::new())),
+            Kind::Path(_) => Machine::Path(Box::new(Path::new())),
+            Kind::Automount(_) => Machine::Automount(Box::new(Automount::new())),
+            Kind::Swap(_) => Machine::Swap(Box::new(Swap::new())),
+            Kind::Scope(_) if unit.name.as_str() == OWN_SCOPE => Machine::Scope(Box::new(Scope::running())),
+            Kind::Scope(_) => Machine::Scope(Box::new(Scope::new())),
+            Kind::Device => Machine::Device(Device::default()),
+            Kind::Target | Kind::Slice => Machine::Switch(Switch),
+        }
+    }
+
+    pub(crate) fn life(&self) -> &dyn Life {
+        match self {
+            Machine::Service(it) => &**it,
+            Machine::Mount(it) => &**it,
+            Machine::Socket(it) => &**it,
+            Machine::Timer(it) => &**it,
+            Machine::Path(it) => &**it,
+            Machine::Automount(it) => &**it,
+            Machine::Swap(it) => &**it,
+            Machine::Scope(it) => &**it,
+            Machine::Device(it) => it,
+            Machine::Switch(it) => it,
+        }
+    }
+
+    pub(crate) fn life_mut(&mut self) -> &mut dyn Life {
+        match self {
+            Machine::Service(it) => &mut **it,
+            Machine::Mount(it) => &mut **it,
+            Machine::Socket(it) => &mut **it,
+            Machine::Timer(it) => &mut **it,
+            Machine::Path(it) => &mut **it,
+            Machine::Automount(it) => &mut **it,
+            Machine::Swap(it) => &mut **it,
+            Machine::Scope(it) => &mut **it,
+            Machine::Device(it) => it,
+            Machine::Switch(it) => it,
+        }
+    }
+}
+
+impl Life for Switch {
+    fn start(&mut self, stage: &mut Stage<'_>) -> Step {
+        switch_on(stage);
+        Step::Begun
+    }
+
+    fn stop(&mut self, stage: &mut Stage<'_>, _: bool) -> Step {
+        switch_off(stage);
+        Step::Begun
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -26,6 +100,8 @@ pub(crate) struct Entry {
     pub(crate) job: Option<JobId>,
     /// The start limit's window: when it began, and the starts in it.
     pub(crate) window: (Usec, u32),
+    /// The last start was one too many.
+    pub(crate) start_limit_hit: bool,
     /// The same for what the engine starts and stops by itself.
     pub(crate) own_window: (Usec, u32),
     pub(crate) condition: (Stamp, bool),
@@ -53,28 +129,18 @@ pub(crate) fn cgroup_path(unit: &Unit) -> String {
     if path.is_empty() { "/".into() } else { path }
 }
 
-/// Counts in a window of time that begins with the first event after the last one is over.
-pub(super) fn is_below(window: &mut (Usec, u32), interval: Usec, burst: u32, now: Usec) -> bool {
-    let (began, count) = *window;
-    if count == 0 || began.saturating_add(interval) <= now {
-        *window = (now, 1);
-        return true;
-    }
-    window.1 = count.saturating_add(1);
-    count < burst
-}
-
 impl Entry {
     pub(super) fn new(unit: Arc<Unit>) -> Entry {
-        let machine = match unit.kind {
-            Kind::Service(_) => Machine::Service(Box::new(Service::new())),
-            Kind::Mount(_) => Machine::Mount(Box::new(Mount::new())),
-            Kind::Target | Kind::Slice | Kind::Device => Machine::Switch,
-            Kind::Other => Machine::Other,
+        let machine = Machine::of(&unit);
+        let name = unit.name.as_str();
+        // what is there as long as PID 1 is
+        let sub = match name {
+            "-.slice" => Some("active"),
+            OWN_SCOPE => Some("running"),
+            _ => None,
         };
-        let root = unit.name.as_str() == "-.slice";
-        let mut base = Base::new(unit, if root { "active" } else { "dead" });
-        if root {
+        let mut base = Base::new(unit, sub.unwrap_or("dead"));
+        if sub.is_some() {
             base.active = ActiveState::Active;
         }
         Entry {
@@ -82,30 +148,19 @@ impl Entry {
             machine,
             job: None,
             window: (0, 0),
+            start_limit_hit: false,
             own_window: (0, 0),
             condition: (Stamp::default(), false),
             assertion: (Stamp::default(), false),
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<Usec> {
-        match &self.machine {
-            Machine::Service(service) => service.deadline(),
-            Machine::Mount(mount) => mount.deadline(),
-            Machine::Switch | Machine::Other => None,
-        }
+    pub(super) fn life(&mut self) -> &mut dyn Life {
+        self.machine.life_mut()
     }
 
-    /// The main and the control process.
-    pub(super) fn pids(&self) -> (Option<Pid>, Option<Pid>) {
-        match &self.machine {
-            Machine::Service(service) => (
-                service.main.as_ref().and_then(|process| process.pid),
-                service.control.as_ref().and_then(|process| process.pid),
-            ),
-            Machine::Mount(mount) => (None, mount.control.as_ref().and_then(|process| process.pid)),
-            Machine::Switch | Machine::Other => (None, None),
-        }
+    pub(super) fn deadline(&self) -> Option<Usec> {
+        self.machine.life().deadline()
     }
 
     /// ExecCondition= had it not start.
@@ -113,101 +168,10 @@ impl Entry {
         matches!(&self.machine, Machine::Service(service) if service.result == ServiceResult::SkipCondition)
     }
 
-    pub(super) fn can_reload(&self) -> bool {
-        match &self.machine {
-            Machine::Service(_) => self.base.unit.service().is_some_and(Service::can_reload),
-            Machine::Mount(_) => true,
-            Machine::Switch | Machine::Other => false,
-        }
-    }
-
-    pub(super) fn start(&mut self, stage: &mut Stage<'_>) -> Step {
-        match &mut self.machine {
-            Machine::Service(service) => service.start(stage),
-            Machine::Mount(mount) => mount.start(stage),
-            Machine::Switch => {
-                switch_on(stage);
-                Step::Begun
-            }
-            Machine::Other => Step::Unsupported,
-        }
-    }
-
-    pub(super) fn stop(&mut self, stage: &mut Stage<'_>, for_restart: bool) -> Step {
-        match &mut self.machine {
-            Machine::Service(service) => service.stop(stage, for_restart),
-            Machine::Mount(mount) => mount.stop(stage),
-            Machine::Switch => {
-                switch_off(stage);
-                Step::Begun
-            }
-            Machine::Other => Step::Unsupported,
-        }
-    }
-
-    pub(super) fn reload(&mut self, stage: &mut Stage<'_>) -> Step {
-        match &mut self.machine {
-            Machine::Service(service) => service.reload(stage),
-            Machine::Mount(mount) => mount.reload(stage),
-            Machine::Switch | Machine::Other => Step::Unsupported,
-        }
-    }
-
-    pub(super) fn spawned(&mut self, stage: &mut Stage<'_>, token: SpawnToken, outcome: Result<Pid, String>) {
-        match &mut self.machine {
-            Machine::Service(service) => service.spawned(stage, token, outcome),
-            Machine::Mount(mount) => mount.spawned(stage, token, outcome),
-            Machine::Switch | Machine::Other => {}
-        }
-    }
-
-    pub(super) fn executed(&mut self, stage: &mut Stage<'_>, token: SpawnToken) {
-        if let Machine::Service(service) = &mut self.machine {
-            service.executed(stage, token);
-        }
-    }
-
-    pub(super) fn exited(&mut self, stage: &mut Stage<'_>, pid: Pid, status: ExitStatus) {
-        match &mut self.machine {
-            Machine::Service(service) => service.exited(stage, pid, status),
-            Machine::Mount(mount) => mount.exited(stage, pid, status),
-            Machine::Switch | Machine::Other => {}
-        }
-    }
-
-    pub(super) fn notified(&mut self, stage: &mut Stage<'_>, pid: Pid, message: &Notify) {
-        if let Machine::Service(service) = &mut self.machine {
-            service.notified(stage, pid, message);
-        }
-    }
-
-    pub(super) fn cgroup_empty(&mut self, stage: &mut Stage<'_>) {
-        if let Machine::Service(service) = &mut self.machine {
-            service.cgroup_empty(stage);
-        }
-    }
-
-    pub(super) fn table(&mut self, stage: &mut Stage<'_>, entry: Option<MountEntry>) {
-        if let Machine::Mount(mount) = &mut self.machine {
-            mount.table(stage, entry);
-        }
-    }
-
-    pub(super) fn elapsed(&mut self, stage: &mut Stage<'_>) {
-        match &mut self.machine {
-            Machine::Service(service) => service.elapsed(stage),
-            Machine::Mount(mount) => mount.elapsed(stage),
-            Machine::Switch | Machine::Other => {}
-        }
-    }
-
     pub(super) fn reset_failed(&mut self, stage: &mut Stage<'_>) {
         self.window = (0, 0);
-        match &mut self.machine {
-            Machine::Service(service) => service.reset_failed(stage),
-            Machine::Mount(mount) => mount.reset_failed(stage),
-            Machine::Switch | Machine::Other => {}
-        }
+        self.start_limit_hit = false;
+        self.life().reset_failed(stage);
     }
 }
 
@@ -218,8 +182,7 @@ fn switch_on(stage: &mut Stage<'_>) {
         let resources = Arc::clone(&stage.base.unit.cgroup);
         stage.fx.actions.push(Action::ConfigureCgroup { unit, cgroup, resources });
     }
-    let sub = if stage.base.unit.unit_type() == UnitType::Device { "plugged" } else { "active" };
-    stage.enter(ActiveState::Active, sub);
+    stage.enter(ActiveState::Active, "active");
 }
 
 fn switch_off(stage: &mut Stage<'_>) {
@@ -240,14 +203,53 @@ impl Engine {
         act: impl FnOnce(&mut Entry, &mut Stage<'_>) -> T,
     ) -> Option<T> {
         let name = self.resolve(name)?;
+        let peer = self.peer_of(&name);
+        let stop_pending = self.job_of(&name).is_some_and(|job| job.kind == JobKind::Stop);
         let entry = self.entries.get_mut(&name)?;
         // the machine and the base are parts of one entry: the base is taken out while the machine acts on it
         let mut base = entry.base.clone();
-        let mut stage = Stage { base: &mut base, fx: &mut self.fx, world, host: &self.host };
+        let (fx, host, graph) = (&mut self.fx, &self.host, &self.graph);
+        let mut stage = Stage { base: &mut base, fx, world, host, graph, peer, stop_pending };
         let outcome = act(entry, &mut stage);
         entry.base = base;
         Some(outcome)
     }
+
+    /// What a socket, timer, path or automount triggers.
+    fn peer_of(&self, name: &UnitName) -> Option<Peer> {
+        if !triggers(name.unit_type()) {
+            return None;
+        }
+        let unit = &self.entries.get(name)?.base.unit;
+        let name = self.resolve(unit.names(Dependency::Triggers).next()?)?;
+        let entry = self.entries.get(&name)?;
+        let job = self.job_of(&name).map(|job| job.kind);
+        let base = &entry.base;
+        Some(Peer {
+            load: base.unit.load,
+            active: base.active,
+            sub: base.sub,
+            has_job: job.is_some(),
+            has_start_job: matches!(job, Some(JobKind::Start | JobKind::Restart)),
+            start_limit_hit: entry.start_limit_hit,
+            inactive_exit: base.inactive_exit,
+            inactive_enter: base.inactive_enter,
+            name,
+        })
+    }
+
+    /// Tells the units that trigger this one that it has changed, or that its job is over.
+    pub(super) fn tell_triggers(&mut self, name: &UnitName, world: &World<'_>) {
+        for other in self.graph.of(name, &[Dependency::TriggeredBy]) {
+            if triggers(other.unit_type()) {
+                self.with(&other, world, |entry, stage| entry.life().peer_changed(stage));
+            }
+        }
+    }
+}
+
+fn triggers(kind: UnitType) -> bool {
+    matches!(kind, UnitType::Socket | UnitType::Timer | UnitType::Path | UnitType::Automount)
 }
 
 #[cfg(test)]

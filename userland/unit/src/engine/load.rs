@@ -107,21 +107,25 @@ impl Engine {
         self.draw();
     }
 
-    /// Lets go of a unit that is down; what others still name of it is looked up anew.
-    pub(super) fn forget(&mut self, name: &UnitName, world: &World<'_>) {
-        let Some(name) = self.resolve(name) else { return };
-        let idle = |entry: &Entry| entry.base.active.is_down() && entry.job.is_none();
-        if !self.entries.get(&name).is_some_and(idle) {
-            return;
+    /// Takes a unit that is down out of memory, if nothing is left to know of it.
+    pub(super) fn forget(&mut self, name: &UnitName) {
+        let idle =
+            self.entries.get(name).is_some_and(|entry| entry.base.active.is_down() && entry.job.is_none());
+        if idle {
+            self.entries.remove(name);
+            self.aliases.retain(|_, real| real != name);
+            self.graph.remove(name);
         }
-        self.entries.remove(&name);
-        self.aliases.retain(|_, real| *real != name);
+    }
+
+    /// The same for who asks from outside: what others still name of it is looked up anew.
+    pub(super) fn forget_asked(&mut self, name: &UnitName, world: &World<'_>) {
+        let Some(name) = self.resolve(name) else { return };
+        self.forget(&name);
         let names_it =
             |entry: &Entry| entry.base.unit.dependencies.values().any(|names| names.contains(&name));
-        if self.entries.values().any(names_it) {
+        if !self.entries.contains_key(&name) && self.entries.values().any(names_it) {
             self.bring_in(&name, world);
-        } else {
-            self.draw();
         }
     }
 

@@ -1,8 +1,8 @@
 //! Conclusions from what a unit did: for its job, and for the units tied to it.
 
 use super::Engine;
-use super::entry::{Machine, is_below};
-use crate::machine::Change;
+use super::Machine;
+use crate::machine::{Change, is_below};
 use crate::{
     Action, ActiveState, Dependency, JobKind, JobMode, JobResult, JobState, Level, LoadState, UnitName, World,
 };
@@ -16,6 +16,7 @@ impl Engine {
         let unit = &change.unit;
         self.fx.actions.push(Action::Changed { unit: unit.clone() });
         let expected = self.advance_job(change, world);
+        self.tell_triggers(unit, world);
         let (from, to) = (change.from, change.to);
         if from != to {
             if !expected {
@@ -32,6 +33,9 @@ impl Engine {
                 self.emergency(action.unwrap_or_default(), unit, world);
             }
             if to.is_down() {
+                if !change.will_restart {
+                    self.let_go(unit, world);
+                }
                 self.drop_unneeded(unit, world);
                 self.uphold(unit, &[Dependency::UpheldBy], world);
             }

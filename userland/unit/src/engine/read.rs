@@ -1,9 +1,11 @@
 //! The read side.
 
 use super::Engine;
-use super::entry::{Machine, cgroup_path};
-use crate::machine::Service;
-use crate::{CommandStatus, JobStatus, Pid, UnitName, UnitStatus, Usec};
+use super::{Machine, cgroup_path};
+use crate::exec::CommandLine;
+use crate::machine::{Control, Run, Service};
+use crate::{CommandStatus, Details, JobStatus, Pid, Role, UnitName, UnitStatus, Usec};
+use std::collections::BTreeMap;
 
 impl Engine {
     /// When to send `Event::Elapsed`: monotonic; `None`: not before something else happens.
@@ -36,7 +38,7 @@ impl Engine {
         let entry = self.entries.get(&name)?;
         let base = &entry.base;
         let unit = &base.unit;
-        let (main_pid, control_pid) = entry.pids();
+        let (main_pid, control_pid) = entry.machine.life().pids();
         let mut names = vec![name.clone()];
         names.extend(self.aliases.iter().filter(|(_, real)| **real == name).map(|(alias, _)| alias.clone()));
         let mut status = UnitStatus {
@@ -75,6 +77,7 @@ impl Engine {
             dependencies: self.graph.all(&name),
             names,
             mounted: None,
+            details: Details::None,
         };
         match &entry.machine {
             Machine::Service(service) => service_status(&mut status, service),
@@ -83,7 +86,40 @@ impl Engine {
                 let mounted = mount.entry.as_ref();
                 status.mounted = mounted.map(|e| (e.what.clone(), e.fs_type.clone(), e.options.clone()));
             }
-            Machine::Switch | Machine::Other => {}
+            Machine::Socket(socket) => {
+                status.result = socket.result;
+                let lines = unit.socket().map(|settings| &settings.commands);
+                status.commands =
+                    lines.map(|lines| control_commands(lines, &socket.control)).unwrap_or_default();
+                status.details = Details::Socket {
+                    connections: socket.connections(),
+                    accepted: socket.accepted,
+                    refused: socket.refused,
+                };
+            }
+            Machine::Timer(timer) => {
+                status.result = timer.result;
+                status.details = Details::Timer {
+                    last_trigger: timer.last_trigger,
+                    next_realtime: timer.next_realtime,
+                    next_monotonic: timer.next_monotonic,
+                    next_of: timer.next_of.clone(),
+                };
+            }
+            Machine::Path(path) => status.result = path.result,
+            Machine::Automount(automount) => status.result = automount.result,
+            Machine::Scope(scope) => status.result = scope.result,
+            Machine::Swap(swap) => {
+                status.result = swap.result;
+                status.details = Details::Swap { priority: swap.entry.as_ref().map(|entry| entry.priority) };
+            }
+            Machine::Device(device) => {
+                let sysfs = device.sysfs.clone();
+                let known = sysfs.as_ref().and_then(|sysfs| self.devices.get(sysfs));
+                let description = known.map(|device| device.description.clone()).unwrap_or_default();
+                status.details = Details::Device { sysfs: sysfs.unwrap_or_default(), description };
+            }
+            Machine::Switch(_) => {}
         }
         Some(status)
     }
@@ -99,10 +135,23 @@ fn service_status(status: &mut UnitStatus, service: &Service) {
     status.main_status = service.main_status;
     let unit = status.definition.clone();
     let Some(settings) = unit.service() else { return };
-    for (role, lines) in &settings.commands {
+    status.details = Details::Service { stored: service.stored.len() as u32 };
+    status.commands = commands(&settings.commands, &service.runs);
+}
+
+fn control_commands(lines: &BTreeMap<Role, Vec<CommandLine>>, control: &Control) -> Vec<CommandStatus> {
+    commands(lines, &control.runs)
+}
+
+fn commands(
+    lines: &BTreeMap<Role, Vec<CommandLine>>,
+    runs: &BTreeMap<(Role, usize), Run>,
+) -> Vec<CommandStatus> {
+    let mut commands = Vec::new();
+    for (role, lines) in lines {
         for (index, line) in lines.iter().enumerate() {
-            let run = service.runs.get(&(*role, index)).cloned().unwrap_or_default();
-            status.commands.push(CommandStatus {
+            let run = runs.get(&(*role, index)).cloned().unwrap_or_default();
+            commands.push(CommandStatus {
                 role: *role,
                 path: line.path.clone(),
                 argv: line.argv.clone(),
@@ -114,4 +163,5 @@ fn service_status(status: &mut UnitStatus, service: &Service) {
             });
         }
     }
+    commands
 }

@@ -1,14 +1,13 @@
 //! Running jobs and ending them.
 
-use super::Engine;
-use super::entry::{Machine, is_below};
+use super::{Engine, Machine};
 use crate::condition;
-use crate::machine::Step;
+use crate::machine::{Step, is_below};
 use crate::settings::ServiceType;
 use crate::unit::EmergencyAction;
 use crate::{
-    Action, ActiveState, Announcement, Dependency, INFINITY, JobId, JobKind, JobMode, JobResult, JobState,
-    Level, LoadState, Shutdown, Stamp, UnitName, UnitType, Usec, World,
+    Action, ActiveState, Dependency, INFINITY, JobId, JobKind, JobMode, JobResult, JobState, Level,
+    LoadState, Shutdown, Stamp, UnitName, Usec, World,
 };
 
 /// What running a job came to.
@@ -96,10 +95,14 @@ impl Engine {
             return Ran::Done(JobResult::Dependency);
         }
         let fresh = state.is_down();
+        if fresh && let Some(entry) = self.entries.get_mut(name) {
+            entry.start_limit_hit = false;
+        }
         if fresh && unit.service().is_some() && !self.within_start_limit(name, world.now) {
             let message = format!("{name}: Start request repeated too quickly.");
             self.log(Some(name.clone()), Level::Warning, message);
             self.with(name, world, |entry, stage| {
+                entry.start_limit_hit = true;
                 if let Machine::Service(service) = &mut entry.machine {
                     service.hit_start_limit(stage);
                 }
@@ -111,7 +114,7 @@ impl Engine {
         if fresh && !quiet {
             self.announce_begin(name, JobKind::Start);
         }
-        self.step(name, world, |entry, stage| entry.start(stage))
+        self.step(name, world, |entry, stage| entry.life().start(stage))
     }
 
     fn step(
@@ -124,6 +127,7 @@ impl Engine {
             Some(Step::Begun) => Ran::Begun,
             Some(Step::Later) => Ran::Wait,
             Some(Step::Unsupported) => Ran::Done(JobResult::Unsupported),
+            Some(Step::Failed) => Ran::Done(JobResult::Failed),
             None => Ran::Done(JobResult::Invalid),
         }
     }
@@ -177,7 +181,7 @@ impl Engine {
         if self.active(name) != ActiveState::Deactivating && !awaits_restart {
             self.announce_begin(name, JobKind::Stop);
         }
-        self.step(name, world, |entry, stage| entry.stop(stage, kind == JobKind::Restart))
+        self.step(name, world, |entry, stage| entry.life().stop(stage, kind == JobKind::Restart))
     }
 
     fn reload_unit(&mut self, name: &UnitName, world: &World<'_>) -> Ran {
@@ -190,7 +194,7 @@ impl Engine {
             return Ran::Done(JobResult::Invalid);
         }
         self.announce_begin(name, JobKind::Reload);
-        self.step(name, world, |entry, stage| entry.reload(stage))
+        self.step(name, world, |entry, stage| entry.life().reload(stage))
     }
 
     /// Ends a job. `recursive`: what needs it fails along.
@@ -231,6 +235,8 @@ impl Engine {
         if failed && kind == JobKind::Start && result != JobResult::Failed {
             self.trigger(&unit, Dependency::OnFailure, world);
         }
+        self.tell_triggers(&unit, world);
+        self.let_go(&unit, world);
         self.fx.actions.push(Action::Changed { unit });
         self.wake();
     }
@@ -296,68 +302,5 @@ impl Engine {
                 }
             }
         }
-    }
-
-    fn announce_begin(&mut self, name: &UnitName, kind: JobKind) {
-        let Some(entry) = self.entries.get(name) else { return };
-        let verb = match (kind, name.unit_type()) {
-            (_, UnitType::Target | UnitType::Slice | UnitType::Device) => return,
-            (JobKind::Start, UnitType::Mount) => "Mounting",
-            (JobKind::Stop, UnitType::Mount) => "Unmounting",
-            (JobKind::Start, _) => "Starting",
-            (JobKind::Reload, _) => "Reloading",
-            _ => "Stopping",
-        };
-        let message = format!("{verb} {}...", full_name(entry));
-        self.fx.actions.push(Action::Announce { unit: name.clone(), kind: Announcement::Begins, message });
-    }
-
-    fn announce_end(&mut self, name: &UnitName, kind: JobKind, result: JobResult) {
-        let Some(entry) = self.entries.get(name) else { return };
-        let what = full_name(entry);
-        let oneshot = entry.base.unit.service().is_some_and(|service| service.kind == ServiceType::Oneshot);
-        let mount = name.unit_type() == UnitType::Mount;
-        let target = name.unit_type() == UnitType::Target;
-        let starts = matches!(kind, JobKind::Start);
-        let (column, message) = match (starts, result) {
-            (true, JobResult::Done) if target => (Announcement::Ok, format!("Reached target {what}.")),
-            (true, JobResult::Done) if mount => (Announcement::Ok, format!("Mounted {what}.")),
-            (true, JobResult::Done) if oneshot => (Announcement::Ok, format!("Finished {what}.")),
-            (true, JobResult::Done) => (Announcement::Ok, format!("Started {what}.")),
-            (true, JobResult::Failed) => (Announcement::Failed, format!("Failed to start {what}.")),
-            (true, JobResult::Timeout) => (Announcement::Time, format!("Timed out starting {what}.")),
-            (true, JobResult::Dependency) => (Announcement::Depend, format!("Dependency failed for {what}.")),
-            (true, JobResult::Assert) => (Announcement::Failed, format!("Assertion failed for {what}.")),
-            (false, JobResult::Done) if kind == JobKind::Reload => {
-                (Announcement::Ok, format!("Reloaded {what}."))
-            }
-            (false, JobResult::Failed) if kind == JobKind::Reload => {
-                (Announcement::Failed, format!("Reload failed for {what}."))
-            }
-            (false, JobResult::Done) if kind == JobKind::Stop && target => {
-                (Announcement::Ok, format!("Stopped target {what}."))
-            }
-            (false, JobResult::Done) if kind == JobKind::Stop && mount => {
-                (Announcement::Ok, format!("Unmounted {what}."))
-            }
-            (false, JobResult::Done) if kind == JobKind::Stop => {
-                (Announcement::Ok, format!("Stopped {what}."))
-            }
-            _ => return,
-        };
-        if matches!(name.unit_type(), UnitType::Slice | UnitType::Device) {
-            return;
-        }
-        self.fx.actions.push(Action::Announce { unit: name.clone(), kind: column, message });
-    }
-}
-
-/// `x.service - What it is`
-fn full_name(entry: &super::Entry) -> String {
-    let unit = &entry.base.unit;
-    if unit.description == unit.name.as_str() {
-        unit.name.to_string()
-    } else {
-        format!("{} - {}", unit.name, unit.description)
     }
 }

@@ -4,12 +4,20 @@ use super::Draft;
 use crate::settings::{DirectoryKind, KillMode, NotifyAccess, Output, ServiceType};
 use crate::{Dependency, INFINITY, Role, UnitName, UnitType};
 
+/// DefaultDeviceTimeoutSec=: how long a job waits for a device.
+const DEVICE_TIMEOUT: crate::Usec = 90_000_000;
+
 impl Draft<'_> {
     /// Fills in and checks; an error makes the unit unusable.
     pub(super) fn defaults(&mut self) -> Result<(), String> {
         match self.unit.unit_type() {
             UnitType::Service => self.service_defaults()?,
             UnitType::Mount => self.mount_defaults()?,
+            UnitType::Socket => self.socket_defaults()?,
+            UnitType::Timer => self.timer_defaults()?,
+            UnitType::Path => self.path_defaults()?,
+            UnitType::Automount => self.automount_defaults()?,
+            UnitType::Swap => self.swap_defaults()?,
             // what shutting down itself runs in must not go with everything else
             UnitType::Slice if matches!(self.unit.name.as_str(), "-.slice" | "system.slice") => {
                 self.unit.default_dependencies = false;
@@ -19,7 +27,20 @@ impl Draft<'_> {
                     self.unit.description = if root { "Root Slice" } else { "System Slice" }.into();
                 }
             }
-            UnitType::Device => self.unit.default_dependencies = false,
+            UnitType::Device => {
+                self.unit.default_dependencies = false;
+                if self.unit.job_running_timeout == INFINITY {
+                    self.unit.job_running_timeout = DEVICE_TIMEOUT;
+                }
+            }
+            UnitType::Scope if self.unit.name.as_str() == "init.scope" => {
+                self.unit.default_dependencies = false;
+                self.unit.refuse_manual_stop = true;
+                self.cgroup.slice = Some("-.slice".into());
+                if self.unit.description.is_empty() {
+                    self.unit.description = "System and Service Manager".into();
+                }
+            }
             _ => {}
         }
         if self.unit.unit_type() != UnitType::Slice {
@@ -146,7 +167,11 @@ impl Draft<'_> {
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
         };
-        let runs = matches!(self.unit.unit_type(), UnitType::Service);
+        let runs = match self.unit.unit_type() {
+            UnitType::Service | UnitType::Swap => true,
+            UnitType::Socket => !self.socket.commands.is_empty(),
+            _ => false,
+        };
         if runs && (logs(self.exec.stdout()) || logs(self.exec.stderr())) {
             self.implied(Dependency::After, "systemd-journald.socket");
         }
@@ -194,6 +219,27 @@ impl Draft<'_> {
             UnitType::Socket | UnitType::Timer | UnitType::Path => {
                 self.implied(Requires, "sysinit.target");
                 self.implied(After, "sysinit.target");
+                self.implied(
+                    Before,
+                    match self.unit.unit_type() {
+                        UnitType::Socket => "sockets.target",
+                        UnitType::Timer => "timers.target",
+                        _ => "paths.target",
+                    },
+                );
+            }
+            UnitType::Automount => {
+                self.implied(Before, "local-fs.target");
+                self.implied(After, "local-fs-pre.target");
+                self.implied(Before, "umount.target");
+                self.implied(Conflicts, "umount.target");
+                return;
+            }
+            UnitType::Swap => {
+                self.implied(Before, "swap.target");
+                self.implied(Before, "umount.target");
+                self.implied(Conflicts, "umount.target");
+                return;
             }
             UnitType::Mount => return self.mount_dependencies(),
             _ => {}
@@ -240,7 +286,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn implied(&mut self, kind: Dependency, name: &str) {
+    pub(super) fn implied(&mut self, kind: Dependency, name: &str) {
         if let Ok(name) = UnitName::parse(name) {
             self.add(kind, name);
         }

@@ -3,11 +3,11 @@
 use super::value::{boolean, exit_set, number, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::settings::{NotifyAccess, Restart, ServiceType};
-use crate::{INFINITY, Role, exec};
+use crate::{Dependency, INFINITY, Role, UnitName, UnitType};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     if let Some(role) = role(key) {
-        return commands(draft, role, value);
+        return super::commands(&mut draft.service.commands, draft.context, role, value);
     }
     let service = &mut draft.service;
     match key {
@@ -76,6 +76,19 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "RestartPreventExitStatus" => exit_set(value, &mut service.restart_prevent)?,
         "RestartForceExitStatus" => exit_set(value, &mut service.restart_force)?,
         "RootDirectoryStartOnly" => service.root_directory_start_only = boolean(value)?,
+        "FileDescriptorStoreMax" => service.descriptor_store_max = number(value)?,
+        "Sockets" => {
+            for word in crate::exec::words(value).map_err(|error| error.to_string())? {
+                match UnitName::parse(&draft.context.expand(&word)) {
+                    Ok(name) if name.unit_type() == UnitType::Socket && !name.is_template() => {
+                        for kind in [Dependency::Wants, Dependency::After, Dependency::TriggeredBy] {
+                            draft.add(kind, name.clone());
+                        }
+                    }
+                    _ => return Err(format!("{word} is not a socket")),
+                }
+            }
+        }
         // their place until systemd 230
         "StartLimitInterval" => draft.unit.start_limit_interval = span(value)?,
         "StartLimitBurst" => draft.unit.start_limit_burst = number(value)?,
@@ -98,15 +111,4 @@ fn role(key: &str) -> Option<Role> {
         "ExecStopPost" => Role::StopPost,
         _ => return None,
     })
-}
-
-fn commands(draft: &mut Draft<'_>, role: Role, value: &str) -> Outcome {
-    if value.is_empty() {
-        draft.service.commands.remove(&role);
-        return Ok(Taken::Yes);
-    }
-    let context = draft.context;
-    let lines = exec::parse(value, &|text| context.expand(text)).map_err(|error| error.to_string())?;
-    draft.service.commands.entry(role).or_default().extend(lines);
-    Ok(Taken::Yes)
 }

@@ -1,7 +1,7 @@
 //! The state machine of a mount: its work is done by the mount and umount programs, and the mount table tells.
 
 use super::process::Process;
-use super::{Stage, Step, kill::Force};
+use super::{Life, Stage, Step, kill::Force};
 use crate::exec::CommandLine;
 use crate::settings::MountSettings;
 use crate::{
@@ -60,64 +60,8 @@ impl Mount {
         Mount { state: State::Dead, result: SUCCESS, control: None, entry: None, timer: None, attempts: 0 }
     }
 
-    pub(crate) fn deadline(&self) -> Option<Usec> {
-        self.timer
-    }
-
     pub(crate) fn sub(&self) -> &'static str {
         self.state.names().1
-    }
-
-    pub(crate) fn start(&mut self, stage: &mut Stage<'_>) -> Step {
-        match self.state {
-            State::Mounting | State::Mounted | State::Remounting => return Step::Begun,
-            State::Dead | State::Failed => {}
-            _ => return Step::Later,
-        }
-        self.result = SUCCESS;
-        stage.base.invocation_id = format!("{:032x}", stage.world.probe.random_id());
-        let settings = settings(stage);
-        let mut arguments = vec![settings.what.clone(), settings.place.clone()];
-        if !settings.fs_type.is_empty() && settings.fs_type != "auto" {
-            arguments.extend(["-t".to_string(), settings.fs_type.clone()]);
-        }
-        let options: Vec<&str> = settings
-            .options
-            .split(',')
-            .filter(|option| !option.is_empty() && *option != "nofail" && !option.starts_with("x-"))
-            .collect();
-        if !options.is_empty() {
-            arguments.extend(["-o".to_string(), options.join(",")]);
-        }
-        self.run(stage, Role::Mount, "/usr/bin/mount", arguments, State::Mounting);
-        Step::Begun
-    }
-
-    pub(crate) fn stop(&mut self, stage: &mut Stage<'_>) -> Step {
-        match self.state {
-            State::Mounted | State::Remounting => {
-                self.attempts = 0;
-                self.unmount(stage);
-            }
-            State::Mounting => self.signal(stage, State::MountingSigterm),
-            _ => {}
-        }
-        Step::Begun
-    }
-
-    pub(crate) fn reload(&mut self, stage: &mut Stage<'_>) -> Step {
-        if self.state != State::Mounted {
-            return Step::Later;
-        }
-        let settings = settings(stage);
-        let options = if settings.options.is_empty() {
-            "remount".into()
-        } else {
-            format!("remount,{}", settings.options)
-        };
-        let arguments = vec![settings.what, settings.place, "-o".into(), options];
-        self.run(stage, Role::Remount, "/usr/bin/mount", arguments, State::Remounting);
-        Step::Begun
     }
 
     fn unmount(&mut self, stage: &mut Stage<'_>) {
@@ -137,7 +81,7 @@ impl Mount {
         let argv = std::iter::once(path.to_string()).chain(arguments).collect();
         let flags = CommandFlags { no_substitution: true, ..CommandFlags::default() };
         let line = CommandLine { path: path.into(), argv, flags };
-        match stage.spawn(role, &line, &[], false) {
+        match stage.spawn(role, &line, &[], false, Vec::new()) {
             Ok(token) => {
                 self.control =
                     Some(Process { token: Some(token), pid: None, line: (role, 0), ignore_failure: false });
@@ -195,7 +139,85 @@ impl Mount {
         }
     }
 
-    pub(crate) fn spawned(&mut self, stage: &mut Stage<'_>, token: SpawnToken, outcome: Result<Pid, String>) {
+    /// The mount table's line for this place is now so.
+    pub(crate) fn table(&mut self, stage: &mut Stage<'_>, entry: Option<MountEntry>) {
+        if self.entry == entry {
+            return;
+        }
+        self.entry = entry;
+        match (self.state, self.entry.is_some()) {
+            (State::Dead | State::Failed, true) => {
+                self.result = SUCCESS;
+                self.set_state(stage, State::Mounted);
+            }
+            (State::Mounted, false) => self.set_state(stage, State::Dead),
+            _ => {}
+        }
+    }
+}
+
+impl Life for Mount {
+    fn pids(&self) -> (Option<Pid>, Option<Pid>) {
+        (None, self.control.as_ref().and_then(|process| process.pid))
+    }
+
+    fn deadline(&self) -> Option<Usec> {
+        self.timer
+    }
+
+    fn start(&mut self, stage: &mut Stage<'_>) -> Step {
+        match self.state {
+            State::Mounting | State::Mounted | State::Remounting => return Step::Begun,
+            State::Dead | State::Failed => {}
+            _ => return Step::Later,
+        }
+        self.result = SUCCESS;
+        stage.new_invocation();
+        let settings = settings(stage);
+        let mut arguments = vec![settings.what.clone(), settings.place.clone()];
+        if !settings.fs_type.is_empty() && settings.fs_type != "auto" {
+            arguments.extend(["-t".to_string(), settings.fs_type.clone()]);
+        }
+        let options: Vec<&str> = settings
+            .options
+            .split(',')
+            .filter(|option| !option.is_empty() && *option != "nofail" && !option.starts_with("x-"))
+            .collect();
+        if !options.is_empty() {
+            arguments.extend(["-o".to_string(), options.join(",")]);
+        }
+        self.run(stage, Role::Mount, "/usr/bin/mount", arguments, State::Mounting);
+        Step::Begun
+    }
+
+    fn stop(&mut self, stage: &mut Stage<'_>, _: bool) -> Step {
+        match self.state {
+            State::Mounted | State::Remounting => {
+                self.attempts = 0;
+                self.unmount(stage);
+            }
+            State::Mounting => self.signal(stage, State::MountingSigterm),
+            _ => {}
+        }
+        Step::Begun
+    }
+
+    fn reload(&mut self, stage: &mut Stage<'_>) -> Step {
+        if self.state != State::Mounted {
+            return Step::Later;
+        }
+        let settings = settings(stage);
+        let options = if settings.options.is_empty() {
+            "remount".into()
+        } else {
+            format!("remount,{}", settings.options)
+        };
+        let arguments = vec![settings.what, settings.place, "-o".into(), options];
+        self.run(stage, Role::Remount, "/usr/bin/mount", arguments, State::Remounting);
+        Step::Begun
+    }
+
+    fn spawned(&mut self, stage: &mut Stage<'_>, token: SpawnToken, outcome: Result<Pid, String>) {
         let Some(control) = self.control.as_mut().filter(|control| control.token == Some(token)) else {
             return;
         };
@@ -212,7 +234,7 @@ impl Mount {
         }
     }
 
-    pub(crate) fn exited(&mut self, stage: &mut Stage<'_>, pid: Pid, status: ExitStatus) {
+    fn exited(&mut self, stage: &mut Stage<'_>, pid: Pid, status: ExitStatus) {
         if !self.control.as_ref().is_some_and(|control| control.is(pid)) {
             return;
         }
@@ -234,23 +256,7 @@ impl Mount {
         }
     }
 
-    /// The mount table's line for this place is now so.
-    pub(crate) fn table(&mut self, stage: &mut Stage<'_>, entry: Option<MountEntry>) {
-        if self.entry == entry {
-            return;
-        }
-        self.entry = entry;
-        match (self.state, self.entry.is_some()) {
-            (State::Dead | State::Failed, true) => {
-                self.result = SUCCESS;
-                self.set_state(stage, State::Mounted);
-            }
-            (State::Mounted, false) => self.set_state(stage, State::Dead),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn elapsed(&mut self, stage: &mut Stage<'_>) {
+    fn elapsed(&mut self, stage: &mut Stage<'_>) {
         if self.timer.is_none_or(|at| at > stage.now()) {
             return;
         }
@@ -271,7 +277,7 @@ impl Mount {
         }
     }
 
-    pub(crate) fn reset_failed(&mut self, stage: &mut Stage<'_>) {
+    fn reset_failed(&mut self, stage: &mut Stage<'_>) {
         if self.state == State::Failed {
             self.set_state(stage, State::Dead);
         }

@@ -10,13 +10,16 @@ mod result;
 
 use std::collections::BTreeMap;
 
-pub(crate) use result::ServiceResult;
+pub(crate) use result::{ServiceResult, describe};
 
 use super::process::{Process, Run};
-use super::{Stage, Step};
+use super::{Life, Stage, Step};
 use crate::exec::CommandLine;
 use crate::settings::{ServiceSettings, ServiceType};
-use crate::{ActiveState, ExitStatus, INFINITY, Pid, Role, Stamp, Usec};
+use crate::{
+    ActiveState, ConnectionId, Dependency, ExitStatus, INFINITY, Notify, Passed, Pid, Role, SpawnToken,
+    Stamp, Unit, UnitName, UnitType, Usec,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
@@ -124,6 +127,10 @@ pub(crate) struct Service {
     pub(crate) n_restarts: u32,
     flush_n_restarts: bool,
     stopping_for_restart: bool,
+    /// The names of the descriptors that it has stored by FDSTORE=1.
+    pub(crate) stored: Vec<String>,
+    /// The connection that it was started for, and the socket unit that accepted it.
+    pub(crate) connection: Option<(UnitName, ConnectionId)>,
 }
 
 const PID_FILE_INTERVAL: Usec = 100_000;
@@ -153,95 +160,14 @@ impl Service {
             n_restarts: 0,
             flush_n_restarts: false,
             stopping_for_restart: false,
+            stored: Vec::new(),
+            connection: None,
         }
-    }
-
-    /// When `elapsed` must be called.
-    pub(crate) fn deadline(&self) -> Option<Usec> {
-        [self.timer, self.watchdog_timer, self.pid_file_poll].into_iter().flatten().min()
-    }
-
-    pub(crate) fn start(&mut self, stage: &mut Stage<'_>) -> Step {
-        if self.state.is_stopping() || self.state == State::AutoRestart {
-            return Step::Later;
-        }
-        if self.state.is_starting() {
-            return Step::Begun;
-        }
-        self.result = ServiceResult::Success;
-        self.reload_result = ServiceResult::Success;
-        self.main = None;
-        self.main_known = false;
-        self.main_status = None;
-        self.forbid_restart = false;
-        self.stopping_for_restart = false;
-        self.told = None;
-        self.status_text = None;
-        self.status_errno = 0;
-        self.watchdog_override = None;
-        if std::mem::take(&mut self.flush_n_restarts) {
-            self.n_restarts = 0;
-        }
-        stage.base.invocation_id = format!("{:032x}", stage.world.probe.random_id());
-        self.enter_condition(stage);
-        Step::Begun
-    }
-
-    pub(crate) fn stop(&mut self, stage: &mut Stage<'_>, for_restart: bool) -> Step {
-        self.forbid_restart = true;
-        self.stopping_for_restart = for_restart;
-        match self.state {
-            State::AutoRestart => {
-                // no end of its own: neither OnFailure= nor OnSuccess= hears of it
-                self.set_state_with(stage, State::Dead, true);
-            }
-            State::Running | State::Exited => self.enter_stop(stage, ServiceResult::Success),
-            state if state.is_starting() || state == State::Reload => {
-                self.enter_signal(stage, State::StopSigterm, ServiceResult::Success);
-            }
-            _ => {}
-        }
-        Step::Begun
-    }
-
-    pub(crate) fn can_reload(settings: &ServiceSettings) -> bool {
-        !settings.commands(Role::Reload).is_empty()
-    }
-
-    pub(crate) fn reload(&mut self, stage: &mut Stage<'_>) -> Step {
-        if !matches!(self.state, State::Running | State::Exited) {
-            return Step::Later;
-        }
-        self.reload_result = ServiceResult::Success;
-        self.reload_by_notify = false;
-        let time = settings(stage).timeout_start;
-        match self.run_control(stage, Role::Reload, 0) {
-            Ok(_) => {
-                self.arm(stage, time);
-                self.set_state(stage, State::Reload);
-            }
-            Err(why) => {
-                stage.log(crate::Level::Warning, why);
-                self.reload_result = ServiceResult::Resources;
-                self.enter_running(stage, ServiceResult::Success);
-            }
-        }
-        Step::Begun
     }
 
     /// It failed before it could be tried: the start limit was hit.
     pub(crate) fn hit_start_limit(&mut self, stage: &mut Stage<'_>) {
         self.enter_dead(stage, ServiceResult::StartLimitHit, false);
-    }
-
-    pub(crate) fn reset_failed(&mut self, stage: &mut Stage<'_>) {
-        if self.state == State::Failed {
-            self.set_state(stage, State::Dead);
-        }
-        self.result = ServiceResult::Success;
-        self.reload_result = ServiceResult::Success;
-        self.n_restarts = 0;
-        self.flush_n_restarts = false;
     }
 
     fn set_state(&mut self, stage: &mut Stage<'_>, state: State) {
@@ -314,7 +240,8 @@ impl Service {
             own.push(("WATCHDOG_USEC", watchdog.to_string()));
         }
         let notify = settings.notify_access != crate::settings::NotifyAccess::None;
-        let token = stage.spawn(role, line, &own, notify)?;
+        let passed = if role == Role::Start { self.passed(stage) } else { Vec::new() };
+        let token = stage.spawn(role, line, &own, notify, passed)?;
         let run = Run { start: stage.stamp(), ..Run::default() };
         self.runs.insert((role, index), run);
         Ok(Process {
@@ -325,6 +252,17 @@ impl Service {
         })
     }
 
+    /// The connection that it is for; or the sockets that trigger it, and what it has stored.
+    fn passed(&self, stage: &Stage<'_>) -> Vec<Passed> {
+        if let Some((_, id)) = &self.connection {
+            return vec![Passed::Connection(*id)];
+        }
+        let triggers = stage.graph.of(&stage.base.unit.name, &[Dependency::TriggeredBy]);
+        let sockets = triggers.into_iter().filter(|name| name.unit_type() == UnitType::Socket);
+        let store = (!self.stored.is_empty()).then(|| Passed::Store(stage.base.unit.name.clone()));
+        sockets.map(Passed::Socket).chain(store).collect()
+    }
+
     fn watchdog(&self, settings: &ServiceSettings) -> Usec {
         self.watchdog_override.unwrap_or(settings.watchdog)
     }
@@ -332,6 +270,120 @@ impl Service {
     fn feed_watchdog(&mut self, stage: &Stage<'_>) {
         let time = self.watchdog(&settings(stage));
         self.watchdog_timer = (time > 0).then(|| stage.now().saturating_add(time));
+    }
+}
+
+impl Life for Service {
+    fn pids(&self) -> (Option<Pid>, Option<Pid>) {
+        let pid = |process: &Option<Process>| process.as_ref().and_then(|process| process.pid);
+        (pid(&self.main), pid(&self.control))
+    }
+
+    fn can_reload(&self, unit: &Unit) -> bool {
+        unit.service().is_some_and(|settings| !settings.commands(Role::Reload).is_empty())
+    }
+
+    fn spawned(&mut self, stage: &mut Stage<'_>, token: SpawnToken, outcome: Result<Pid, String>) {
+        self.begun(stage, token, outcome);
+    }
+
+    fn executed(&mut self, stage: &mut Stage<'_>, token: SpawnToken) {
+        self.is_executed(stage, token);
+    }
+
+    fn exited(&mut self, stage: &mut Stage<'_>, pid: Pid, status: ExitStatus) {
+        self.ended(stage, pid, status);
+    }
+
+    fn notified(&mut self, stage: &mut Stage<'_>, pid: Pid, message: &Notify) {
+        self.heard(stage, pid, message);
+    }
+
+    fn cgroup_empty(&mut self, stage: &mut Stage<'_>) {
+        self.ran_empty(stage);
+    }
+
+    fn elapsed(&mut self, stage: &mut Stage<'_>) {
+        self.time_is_up(stage);
+    }
+
+    /// When `elapsed` must be called.
+    fn deadline(&self) -> Option<Usec> {
+        [self.timer, self.watchdog_timer, self.pid_file_poll].into_iter().flatten().min()
+    }
+
+    fn start(&mut self, stage: &mut Stage<'_>) -> Step {
+        if self.state.is_stopping() || self.state == State::AutoRestart {
+            return Step::Later;
+        }
+        if self.state.is_starting() {
+            return Step::Begun;
+        }
+        self.result = ServiceResult::Success;
+        self.reload_result = ServiceResult::Success;
+        self.main = None;
+        self.main_known = false;
+        self.main_status = None;
+        self.forbid_restart = false;
+        self.stopping_for_restart = false;
+        self.told = None;
+        self.status_text = None;
+        self.status_errno = 0;
+        self.watchdog_override = None;
+        if std::mem::take(&mut self.flush_n_restarts) {
+            self.n_restarts = 0;
+        }
+        stage.new_invocation();
+        self.enter_condition(stage);
+        Step::Begun
+    }
+
+    fn stop(&mut self, stage: &mut Stage<'_>, for_restart: bool) -> Step {
+        self.forbid_restart = true;
+        self.stopping_for_restart = for_restart;
+        match self.state {
+            State::AutoRestart => {
+                // no end of its own: neither OnFailure= nor OnSuccess= hears of it
+                self.set_state_with(stage, State::Dead, true);
+            }
+            State::Running | State::Exited => self.enter_stop(stage, ServiceResult::Success),
+            state if state.is_starting() || state == State::Reload => {
+                self.enter_signal(stage, State::StopSigterm, ServiceResult::Success);
+            }
+            _ => {}
+        }
+        Step::Begun
+    }
+
+    fn reload(&mut self, stage: &mut Stage<'_>) -> Step {
+        if !matches!(self.state, State::Running | State::Exited) {
+            return Step::Later;
+        }
+        self.reload_result = ServiceResult::Success;
+        self.reload_by_notify = false;
+        let time = settings(stage).timeout_start;
+        match self.run_control(stage, Role::Reload, 0) {
+            Ok(_) => {
+                self.arm(stage, time);
+                self.set_state(stage, State::Reload);
+            }
+            Err(why) => {
+                stage.log(crate::Level::Warning, why);
+                self.reload_result = ServiceResult::Resources;
+                self.enter_running(stage, ServiceResult::Success);
+            }
+        }
+        Step::Begun
+    }
+
+    fn reset_failed(&mut self, stage: &mut Stage<'_>) {
+        if self.state == State::Failed {
+            self.set_state(stage, State::Dead);
+        }
+        self.result = ServiceResult::Success;
+        self.reload_result = ServiceResult::Success;
+        self.n_restarts = 0;
+        self.flush_n_restarts = false;
     }
 }
 

@@ -6,7 +6,7 @@ use super::Stage;
 use crate::environment::{self, set};
 use crate::exec::CommandLine;
 use crate::settings::ExecSettings;
-use crate::{Action, Role, Spawn, SpawnToken};
+use crate::{Action, Passed, Role, Spawn, SpawnToken};
 
 const NOTIFY_SOCKET: &str = "/run/systemd/notify";
 
@@ -18,6 +18,7 @@ impl Stage<'_> {
         line: &CommandLine,
         own: &[(&str, String)],
         notify: bool,
+        passed: Vec<Passed>,
     ) -> Result<SpawnToken, String> {
         let unit = Arc::clone(&self.base.unit);
         let exec = Arc::clone(&unit.exec);
@@ -44,6 +45,7 @@ impl Stage<'_> {
             cgroup: self.cgroup(),
             resources: Arc::clone(&unit.cgroup),
             control_cgroup: unit.cgroup.delegate && !matches!(role, Role::Start),
+            passed,
         })));
         Ok(token)
     }

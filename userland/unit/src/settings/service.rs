@@ -159,6 +159,8 @@ pub struct ServiceSettings {
     pub restart_force: ExitSet,
     /// RootDirectoryStartOnly=
     pub root_directory_start_only: bool,
+    /// FileDescriptorStoreMax=
+    pub descriptor_store_max: u32,
 }
 
 impl Default for ServiceSettings {
@@ -182,6 +184,7 @@ impl Default for ServiceSettings {
             restart_prevent: ExitSet::default(),
             restart_force: ExitSet::default(),
             root_directory_start_only: false,
+            descriptor_store_max: 0,
         }
     }
 }

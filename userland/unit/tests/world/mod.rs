@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use unit::{
     Action, Announcement, Catalog, Engine, Event, ExitStatus, Host, JobId, JobMode, Level, MountEntry,
-    Notify, Pid, Probe, RequestId, Sources, SpawnToken, Target, Text, UnitFileState, UnitName, Usec, Verb,
-    World,
+    Notify, Pid, Probe, RequestId, Sources, SpawnToken, SwapEntry, Target, Text, UnitFileState, UnitName,
+    Usec, Verb, World,
 };
 
 /// Targets that every default dependency names.
@@ -20,6 +20,10 @@ const STANDARD: &[&str] = &[
     "umount.target",
     "local-fs.target",
     "local-fs-pre.target",
+    "sockets.target",
+    "timers.target",
+    "paths.target",
+    "swap.target",
 ];
 
 /// The unit files.
@@ -90,6 +94,8 @@ pub struct System {
     pub files: RefCell<BTreeMap<String, String>>,
     /// PID files.
     pub pid_files: RefCell<BTreeMap<String, Pid>>,
+    /// Times of modification.
+    pub stamps: RefCell<BTreeMap<String, Usec>>,
 }
 
 impl Probe for System {
@@ -109,6 +115,14 @@ impl Probe for System {
         self.pid_files.borrow().get(path).copied()
     }
 
+    fn is_directory_not_empty(&self, path: &str) -> bool {
+        self.paths.borrow().iter().any(|inside| inside.starts_with(&format!("{path}/")))
+    }
+
+    fn modified(&self, path: &str) -> Option<Usec> {
+        self.stamps.borrow().get(path).copied()
+    }
+
     fn is_alive(&self, pid: Pid) -> bool {
         self.processes.borrow().contains_key(&pid)
     }
@@ -124,6 +138,11 @@ pub struct Machine {
     pub files: Files,
     pub system: System,
     pub now: Usec,
+    /// CLOCK_REALTIME when `now` was zero.
+    pub wall: Usec,
+    /// Why the next sockets and automounts cannot be made.
+    pub broken_sockets: Option<String>,
+    pub swaps: Vec<SwapEntry>,
     pub mounts: Vec<MountEntry>,
     /// The next processes that cannot be made.
     pub broken_spawns: usize,
@@ -144,6 +163,9 @@ impl Machine {
             files,
             system: System::default(),
             now: 1_000_000,
+            wall: 0,
+            broken_sockets: None,
+            swaps: Vec::new(),
             mounts: Vec::new(),
             broken_spawns: 0,
             seen: Vec::new(),
@@ -156,10 +178,15 @@ impl Machine {
     pub fn handle(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let world =
-                World { now: self.now, realtime: self.now, catalog: &self.files, probe: &self.system };
+            let world = World {
+                now: self.now,
+                realtime: self.wall + self.now,
+                catalog: &self.files,
+                probe: &self.system,
+            };
             let actions = self.engine.handle(event, &world);
             for action in &actions {
+                self.carry_out(action, &mut events);
                 if let Action::Spawn(spawn) = action {
                     let outcome = if self.broken_spawns > 0 {
                         self.broken_spawns -= 1;
@@ -175,6 +202,31 @@ impl Machine {
                 }
             }
             self.seen.extend(actions);
+        }
+    }
+
+    fn carry_out(&mut self, action: &Action, events: &mut VecDeque<Event>) {
+        let outcome = || self.broken_sockets.clone().map_or(Ok(()), Err);
+        match action {
+            Action::OpenSockets { unit } => {
+                events.push_back(Event::SocketsOpened { unit: unit.name.clone(), outcome: outcome() });
+            }
+            Action::PlaceAutomount { unit } => {
+                events.push_back(Event::AutomountPlaced { unit: unit.name.clone(), outcome: outcome() });
+            }
+            Action::Touch { path, at, .. } => {
+                let at = at.unwrap_or(self.wall + self.now);
+                self.system.stamps.borrow_mut().insert(path.clone(), at);
+            }
+            Action::Adopt { pids, cgroup, .. } => {
+                for pid in pids {
+                    self.system.processes.borrow_mut().insert(*pid, cgroup.clone());
+                }
+            }
+            Action::WatchPaths { unit } => {
+                events.push_back(Event::PathTouched { unit: unit.name.clone(), changed: false });
+            }
+            _ => {}
         }
     }
 
@@ -216,7 +268,39 @@ impl Machine {
 /// One line of a transcript; `None` for what transcripts leave out.
 pub fn render(action: &Action) -> Option<String> {
     Some(match action {
-        Action::Spawn(spawn) => format!("spawn {} {:?}: {}", spawn.unit, spawn.role, spawn.argv.join(" ")),
+        Action::Spawn(spawn) => {
+            let passed: Vec<String> = spawn.passed.iter().map(|passed| format!(" with {passed:?}")).collect();
+            format!("spawn {} {:?}: {}{}", spawn.unit, spawn.role, spawn.argv.join(" "), passed.concat())
+        }
+        Action::OpenSockets { unit } => {
+            let listen = unit.socket().map(|socket| &socket.listen[..]).unwrap_or_default();
+            let all: Vec<String> = listen.iter().map(|l| format!(" {} {}", l.kind(), l.place())).collect();
+            format!("open {}{}", unit.name, all.concat())
+        }
+        Action::WatchSockets { unit, on } => format!("{} {unit}", if *on { "watch" } else { "unwatch" }),
+        Action::FlushSockets { unit } => format!("flush {unit}"),
+        Action::CloseSockets { unit } => format!("close {}", unit.name),
+        Action::CloseConnection { id } => format!("hang up {}", id.0),
+        Action::Store { unit, name, most } => {
+            format!("store {unit} {} of {most}", name.as_deref().unwrap_or("stored"))
+        }
+        Action::DropStore { unit, name } => {
+            format!("drop the store of {unit} {}", name.as_deref().unwrap_or_default())
+        }
+        Action::Touch { path, at, .. } => format!("touch {path} {}", at.map_or("now".into(), time)),
+        Action::MakePaths { unit } => format!("make the paths of {}", unit.name),
+        Action::WatchPaths { unit } => format!("watch the paths of {}", unit.name),
+        Action::UnwatchPaths { unit } => format!("unwatch the paths of {unit}"),
+        Action::PlaceAutomount { unit } => format!("place {}", unit.name),
+        Action::AnswerAutomount { unit, mounted } => {
+            format!("answer {unit} {}", if *mounted { "mounted" } else { "failed" })
+        }
+        Action::RemoveAutomount { unit } => format!("take away {unit}"),
+        Action::ExpireAutomount { unit } => format!("expire {unit}"),
+        Action::Adopt { unit, pids, cgroup, .. } => {
+            let pids: Vec<String> = pids.iter().map(|pid| pid.0.to_string()).collect();
+            format!("adopt {unit} {} into {cgroup}", pids.join(" "))
+        }
         Action::Signal { unit, target: Target::Pid(Pid(pid)), signal } => {
             format!("signal {unit} {pid} {signal}")
         }
@@ -245,6 +329,12 @@ pub fn render(action: &Action) -> Option<String> {
         Action::Shutdown(how) => format!("shutdown {how:?}"),
         _ => return None,
     })
+}
+
+/// A moment of the wall clock, readable.
+pub fn time(at: Usec) -> String {
+    let at = jiff::Timestamp::from_microsecond(i64::try_from(at).unwrap_or_default());
+    at.map(|at| at.to_string()).unwrap_or_default()
 }
 
 /// For tests that need tokens.

@@ -93,7 +93,7 @@ impl Service {
     }
 
     /// A process is there, or could not be made.
-    pub(crate) fn spawned(
+    pub(super) fn begun(
         &mut self,
         stage: &mut Stage<'_>,
         token: crate::SpawnToken,
@@ -158,7 +158,7 @@ impl Service {
     }
 
     /// The program was executed.
-    pub(crate) fn executed(&mut self, stage: &mut Stage<'_>, token: crate::SpawnToken) {
+    pub(super) fn is_executed(&mut self, stage: &mut Stage<'_>, token: crate::SpawnToken) {
         let kind = settings(stage).kind;
         let is_main = self.main.as_ref().is_some_and(|main| main.token == Some(token));
         if is_main && self.state == State::Start && matches!(kind, ServiceType::Exec | ServiceType::Dbus) {

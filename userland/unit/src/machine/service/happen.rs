@@ -4,10 +4,13 @@ use super::{Service, ServiceResult, State, Told, result, settings};
 use crate::machine::Stage;
 use crate::machine::kill::Force;
 use crate::settings::{NotifyAccess, ServiceType};
-use crate::{ExitStatus, INFINITY, Level, Notify, Pid, Role};
+use crate::{Action, ExitStatus, INFINITY, Level, Notify, Pid, Role};
+
+/// How a descriptor without FDNAME= is called.
+const STORED: &str = "stored";
 
 impl Service {
-    pub(crate) fn exited(&mut self, stage: &mut Stage<'_>, pid: Pid, status: ExitStatus) {
+    pub(super) fn ended(&mut self, stage: &mut Stage<'_>, pid: Pid, status: ExitStatus) {
         if self.main.as_ref().is_some_and(|main| main.is(pid)) {
             self.main_exited(stage, status);
         } else if self.control.as_ref().is_some_and(|control| control.is(pid)) {
@@ -172,7 +175,7 @@ impl Service {
         self.await_pid_file(stage);
     }
 
-    pub(crate) fn cgroup_empty(&mut self, stage: &mut Stage<'_>) {
+    pub(super) fn ran_empty(&mut self, stage: &mut Stage<'_>) {
         let none = self.main.is_none() && self.control.is_none();
         match self.state {
             State::Start | State::StartPost if none && self.pid_file_poll.is_some() => {
@@ -191,7 +194,7 @@ impl Service {
         }
     }
 
-    pub(crate) fn elapsed(&mut self, stage: &mut Stage<'_>) {
+    pub(super) fn time_is_up(&mut self, stage: &mut Stage<'_>) {
         let now = stage.now();
         let due = |timer: Option<u64>| timer.is_some_and(|at| at <= now);
         if due(self.pid_file_poll) {
@@ -250,7 +253,7 @@ impl Service {
         }
     }
 
-    pub(crate) fn notified(&mut self, stage: &mut Stage<'_>, pid: Pid, message: &Notify) {
+    pub(super) fn heard(&mut self, stage: &mut Stage<'_>, pid: Pid, message: &Notify) {
         let settings = settings(stage);
         let is =
             |process: &Option<crate::machine::process::Process>| process.as_ref().is_some_and(|p| p.is(pid));
@@ -289,9 +292,31 @@ impl Service {
         if message.watchdog_trigger && matches!(self.state, State::Running | State::Reload) {
             self.enter_signal(stage, State::StopWatchdog, ServiceResult::Watchdog);
         }
+        self.store(stage, message);
         // whoever watches the unit sees the new text
         let (active, sub) = (stage.base.active, stage.base.sub);
         stage.enter(active, sub);
+    }
+
+    /// FDSTORE=1, FDSTOREREMOVE=1.
+    fn store(&mut self, stage: &mut Stage<'_>, message: &Notify) {
+        let most = settings(stage).descriptor_store_max;
+        let unit = stage.name();
+        let name = message.descriptor_name.clone();
+        if message.store_remove {
+            if let Some(name) = &name {
+                self.stored.retain(|stored| stored != name);
+            }
+            stage.fx.actions.push(Action::DropStore { unit, name: Some(name.unwrap_or_default()) });
+        } else if message.store && most > 0 {
+            let kept = name.clone().unwrap_or_else(|| STORED.into());
+            for _ in 0..message.descriptors {
+                if self.stored.len() < most as usize {
+                    self.stored.push(kept.clone());
+                }
+            }
+            stage.fx.actions.push(Action::Store { unit, name, most });
+        }
     }
 
     fn told(&mut self, stage: &mut Stage<'_>, message: &Notify, kind: ServiceType) {

@@ -63,7 +63,7 @@ pub(super) fn words(status: ExitStatus) -> (&'static str, String) {
 }
 
 /// `code=exited, status=1/FAILURE`
-pub(super) fn describe(status: ExitStatus) -> String {
+pub(crate) fn describe(status: ExitStatus) -> String {
     let (code, word) = words(status);
     match status {
         ExitStatus::Code(number) => match status_name(number) {

@@ -1,0 +1,51 @@
+//! The [Automount] section, systemd.automount(5).
+
+use super::value::{mode, span};
+use super::{Draft, Outcome, Taken};
+use crate::settings::normal_path;
+use crate::{Dependency, INFINITY, UnitName, UnitType};
+
+pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
+    let context = draft.context;
+    let automount = &mut draft.automount;
+    match key {
+        "Where" => {
+            let path = context.expand(value);
+            if !path.starts_with('/') {
+                return Err(format!("\"{path}\" is not an absolute path"));
+            }
+            automount.place = normal_path(&path);
+        }
+        "ExtraOptions" => automount.options = context.expand(value),
+        "DirectoryMode" => automount.directory_mode = mode(value)?,
+        "TimeoutIdleSec" => automount.idle = Some(span(value)?).filter(|usec| *usec != INFINITY).unwrap_or(0),
+        _ => return Ok(Taken::Unknown),
+    }
+    Ok(Taken::Yes)
+}
+
+impl Draft<'_> {
+    /// Defaults and implied dependencies of an automount.
+    pub(super) fn automount_defaults(&mut self) -> Result<(), String> {
+        let name = self.unit.name.clone();
+        if self.automount.place.is_empty() {
+            self.automount.place =
+                name.to_path().ok_or_else(|| format!("{name} is not the name of a path"))?;
+        }
+        let place = self.automount.place.clone();
+        if place == "/" {
+            return Err(format!("{name}: Cannot have an automount unit for the root directory. Refusing."));
+        }
+        match UnitName::from_path(&place, UnitType::Automount) {
+            Ok(expected) if expected == name => {}
+            _ => return Err(format!("{name}: Where= setting doesn't match unit name. Refusing.")),
+        }
+        let mount = name.with_type(UnitType::Mount);
+        self.add(Dependency::Before, mount.clone());
+        self.add(Dependency::Triggers, mount);
+        if let Some((parent, _)) = place.rsplit_once('/') {
+            self.requires_mounts_for(if parent.is_empty() { "/" } else { parent })?;
+        }
+        Ok(())
+    }
+}

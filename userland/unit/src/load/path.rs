@@ -1,0 +1,63 @@
+//! The [Path] section, systemd.path(5).
+
+use super::value::{boolean, mode, number, span};
+use super::{Draft, Outcome, Taken};
+use crate::settings::{PathKind, normal_path};
+use crate::{INFINITY, UnitType};
+
+pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
+    if let Some(kind) = kind(key) {
+        if value.is_empty() {
+            draft.path.paths.clear();
+            return Ok(Taken::Yes);
+        }
+        let path = draft.context.expand(value);
+        if !path.starts_with('/') {
+            return Err(format!("\"{path}\" is not an absolute path"));
+        }
+        draft.path.paths.push((kind, normal_path(&path)));
+        return Ok(Taken::Yes);
+    }
+    let path = &mut draft.path;
+    match key {
+        "Unit" => return super::trigger(draft, value),
+        "MakeDirectory" => path.make_directory = boolean(value)?,
+        "DirectoryMode" => path.directory_mode = mode(value)?,
+        "TriggerLimitIntervalSec" => path.trigger_interval = span(value)?,
+        "TriggerLimitBurst" => path.trigger_burst = number(value)?,
+        _ => return Ok(Taken::Unknown),
+    }
+    Ok(Taken::Yes)
+}
+
+fn kind(key: &str) -> Option<PathKind> {
+    Some(match key {
+        "PathExists" => PathKind::Exists,
+        "PathExistsGlob" => PathKind::ExistsGlob,
+        "PathChanged" => PathKind::Changed,
+        "PathModified" => PathKind::Modified,
+        "DirectoryNotEmpty" => PathKind::DirectoryNotEmpty,
+        _ => return None,
+    })
+}
+
+impl Draft<'_> {
+    /// Defaults and implied dependencies of a path unit.
+    pub(super) fn path_defaults(&mut self) -> Result<(), String> {
+        let name = self.unit.name.clone();
+        if self.path.paths.is_empty() {
+            return Err(format!("{name}: Path unit lacks path setting. Refusing."));
+        }
+        if self.path.trigger_interval == INFINITY {
+            self.path.trigger_interval = 2_000_000;
+        }
+        if self.path.trigger_burst == u32::MAX {
+            self.path.trigger_burst = 200;
+        }
+        self.triggers(UnitType::Service);
+        for (_, path) in self.path.paths.clone() {
+            self.requires_mounts_for(&path)?;
+        }
+        Ok(())
+    }
+}
