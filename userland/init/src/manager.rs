@@ -52,6 +52,8 @@ pub struct Manager {
     times: Times,
     /// Who on the bus keeps which unit in memory.
     pub(crate) holders: crate::transient::Holders,
+    /// Streams that clients have handed over for transient units.
+    pub(crate) streams: BTreeMap<UnitName, Vec<rustix::fd::OwnedFd>>,
 }
 
 /// A child on its way to its program.
@@ -121,6 +123,7 @@ impl Manager {
             host,
             last_request: 0,
             holders: crate::transient::Holders::new(),
+            streams: BTreeMap::new(),
             times: Times { kernel, userspace: (realtime, monotonic), ..Times::default() },
         }
     }

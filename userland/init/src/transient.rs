@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use unit::{ActiveState, Event, LoadState, UnitName};
@@ -43,11 +44,16 @@ pub enum Failed {
 }
 
 impl Manager {
-    /// Makes a unit of this text and loads it.
+    /// Makes a unit of this text and loads it. `handed`: descriptors that the text speaks of, kept while it is there.
     ///
     /// # Errors
     /// It is there already, the loader complains, or it cannot be written.
-    pub fn make_transient(&mut self, name: &UnitName, text: &str) -> Result<(), Failed> {
+    pub fn make_transient(
+        &mut self,
+        name: &UnitName,
+        text: &str,
+        handed: Vec<OwnedFd>,
+    ) -> Result<(), Failed> {
         self.forget_transient(name);
         let known = self.engine.status(name).is_some_and(|status| {
             status.load != LoadState::NotFound || !status.active.is_down() || status.job.is_some()
@@ -59,6 +65,9 @@ impl Manager {
         self.check(name, &path, text)?;
         write(&path, text)?;
         self.catalog.forget();
+        if !handed.is_empty() {
+            self.streams.insert(name.clone(), handed);
+        }
         self.handle(Event::Forget { unit: name.clone() });
         self.load(name);
         let status = self.engine.status(name);
@@ -184,6 +193,7 @@ impl Manager {
 
     fn remove_transient(&mut self, name: &UnitName) {
         let folder = Path::new(TRANSIENT);
+        self.streams.remove(name);
         let _ = fs::remove_file(folder.join(name.as_str()));
         let _ = fs::remove_dir_all(folder.join(format!("{name}.d")));
         self.catalog.forget();

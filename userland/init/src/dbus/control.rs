@@ -1,6 +1,7 @@
 //! The manager's part of what clients change at run time: from the face's words to the manager's.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
 use unit::settings::DirectoryKind;
@@ -40,9 +41,10 @@ pub(super) fn make_transient(
     manager: &mut Manager,
     name: &str,
     properties: &Settings,
+    handed: Vec<OwnedFd>,
 ) -> Result<(), Failure> {
     let text = assign::file(name, TRANSIENT, properties)?;
-    Ok(manager.make_transient(&parse(name)?, &text)?)
+    Ok(manager.make_transient(&parse(name)?, &text, handed)?)
 }
 
 /// A drop-in for each property. Of units that are not transient only what the cgroup takes while they run.

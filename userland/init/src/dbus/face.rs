@@ -1,6 +1,6 @@
 //! The server as the event loop knows it, and the real manager as the server knows it.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, UnitType, Verb};
@@ -287,8 +287,13 @@ impl World for Manager {
         control::set_properties(self, name, runtime, properties)
     }
 
-    fn make_transient(&mut self, name: &str, properties: &Settings) -> Result<(), Failure> {
-        control::make_transient(self, name, properties)
+    fn make_transient(
+        &mut self,
+        name: &str,
+        properties: &Settings,
+        handed: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
+        control::make_transient(self, name, properties, handed)
     }
 
     fn attach(&mut self, name: &str, below: &str, pids: &[u32]) -> Result<(), Failure> {

@@ -148,7 +148,7 @@ impl World for Fake {
         self.asked.push(format!("set {name} {runtime} {text:?}"));
         Ok(())
     }
-    fn make_transient(&mut self, name: &str, properties: &Settings) -> Result<(), Failure> {
+    fn make_transient(&mut self, name: &str, properties: &Settings, _: Vec<OwnedFd>) -> Result<(), Failure> {
         let text = assign::file(name, "", properties)?;
         self.asked.push(format!("make {name} {text:?}"));
         let load =

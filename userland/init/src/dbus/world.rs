@@ -3,6 +3,8 @@
 //! Plain names and numbers on both sides, so that the dispatcher runs against the real manager, and in tests
 //! against a made-up one.
 
+use std::os::fd::OwnedFd;
+
 use unit::{JobMode, KillWhom, Shutdown, Verb};
 
 use super::property::Facts;
@@ -158,11 +160,16 @@ pub trait World {
     /// # Errors
     /// A property is unknown or its value wrong, or the file system says no.
     fn set_properties(&mut self, name: &str, runtime: bool, properties: &Settings) -> Result<(), Failure>;
-    /// Makes a unit that lasts until it is down.
+    /// Makes a unit that lasts until it is down. `handed`: what its streams are.
     ///
     /// # Errors
     /// There is such a unit, a property is wrong, or the file system says no.
-    fn make_transient(&mut self, name: &str, properties: &Settings) -> Result<(), Failure>;
+    fn make_transient(
+        &mut self,
+        name: &str,
+        properties: &Settings,
+        handed: Vec<OwnedFd>,
+    ) -> Result<(), Failure>;
     /// Moves processes into a unit's cgroup, or one below it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 mod child;
 mod credentials;
 mod directories;
+pub mod handed;
 mod limits;
 mod passed;
 mod stdio;

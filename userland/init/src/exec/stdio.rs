@@ -14,7 +14,7 @@ use rustix::fs::{OFlags, fstat};
 use unit::Spawn;
 use unit::settings::{ExecSettings, Input, Output};
 
-use super::Failure;
+use super::{Failure, handed};
 
 const STDIN: u8 = 208;
 const STDOUT: u8 = 209;
@@ -68,6 +68,11 @@ fn is_journal(output: &Output) -> bool {
 }
 
 fn open_input(exec: &ExecSettings, socket: Option<&OwnedFd>) -> io::Result<OwnedFd> {
+    if let Input::File(path) = &exec.input
+        && let Some(fd) = handed::take(path)
+    {
+        return fd;
+    }
     let null = || File::open("/dev/null");
     let file = match &exec.input {
         Input::Null | Input::Data => null()?,
@@ -96,6 +101,11 @@ fn open_output(
     spawn: &Spawn,
     inherited: std::os::fd::BorrowedFd<'_>,
 ) -> io::Result<OwnedFd> {
+    if let Output::File(path) = output
+        && let Some(fd) = handed::take(path)
+    {
+        return fd;
+    }
     let write = || {
         let mut options = OpenOptions::new();
         options.write(true).custom_flags(OFlags::NOCTTY.bits() as i32).mode(0o666);

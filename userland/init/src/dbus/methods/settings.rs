@@ -1,5 +1,7 @@
 //! Methods that make and change units at run time: transient units, properties, freezing, cleaning, holding.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use zvariant::OwnedValue;
 
 use super::jobs::{mode_of, name_of};
@@ -112,13 +114,33 @@ fn start_transient(
         let this = transient_name(call, &name)?;
         take_flag(&mut properties, "AddRef");
         own_process(call, &mut properties);
-        call.world.make_transient(this.as_str(), &properties)?;
+        let handed = take_descriptors(&mut properties)?;
+        call.world.make_transient(this.as_str(), &properties, handed)?;
         made.push(this);
     }
     if let (true, Some(holder)) = (held, call.name) {
         call.world.hold(unit.as_str(), holder);
     }
     Ok(Answer::Later(call.world.submit(Verb::Start, unit.as_str(), mode)))
+}
+
+/// Streams that the client hands over: the manager keeps them, and the unit's file says by which number.
+fn take_descriptors(properties: &mut Properties) -> Result<Vec<OwnedFd>, Failure> {
+    let mut handed = Vec::new();
+    for (name, value) in properties {
+        let Some(stream) = name.strip_suffix("FileDescriptor") else { continue };
+        let fd = match &**value {
+            zvariant::Value::Fd(fd) => fd.as_fd().try_clone_to_owned().ok(),
+            _ => None,
+        };
+        let fd = fd.ok_or_else(|| Failure::arguments(format!("{name} is no file descriptor.")))?;
+        let place = crate::exec::handed::place(&fd);
+        *name = stream.to_owned();
+        *value = OwnedValue::try_from(zvariant::Value::from(format!("file:{place}")))
+            .map_err(|error| Failure::arguments(error.to_string()))?;
+        handed.push(fd);
+    }
+    Ok(handed)
 }
 
 /// PIDs= of zero: the caller's own.
