@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use unit::{Catalog, Sources, UnitFileState, UnitName};
 
+pub use preset::is_enabled as is_preset;
+
 pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
 const CONFIG: &str = "etc/systemd/system";

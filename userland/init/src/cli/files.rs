@@ -85,7 +85,7 @@ fn install(session: &mut Session<'_>, method: &str, units: &[String], then: Opti
     let names = full_names(units);
     let arguments = (&names, session.options.runtime, session.options.force > 0);
     let answer: Result<(bool, Links), Trouble> = session.client.manager(method, &arguments);
-    if let Ok((false, _)) = &answer {
+    if let (Ok((false, _)), true) = (&answer, method != "PresetUnitFiles") {
         session.complain(concat!(
             "The unit files have no installation config (WantedBy=, RequiredBy=, Also=, Alias= in the [Install]\n",
             "section): they are not meant to be enabled or disabled, but are started by other units, or by hand."

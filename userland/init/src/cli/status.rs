@@ -28,11 +28,9 @@ pub(super) fn status(session: &mut Session<'_>, units: &[String]) -> Outcome {
             Err(_) => names.extend(session.expand(std::slice::from_ref(typed))?),
         }
     }
-    for (at, name) in names.iter().enumerate() {
-        if at > 0 {
-            session.say("")?;
-        }
-        code = code.max(one(session, name)?);
+    let mut shown = false;
+    for name in &names {
+        code = code.max(one(session, name, &mut shown)?);
     }
     Ok(code)
 }
@@ -45,11 +43,15 @@ fn unit_of(session: &mut Session<'_>, pid: u32) -> Result<String, Trouble> {
     }
 }
 
-fn one(session: &mut Session<'_>, name: &str) -> Outcome {
+/// `shown`: another one was shown before.
+fn one(session: &mut Session<'_>, name: &str, shown: &mut bool) -> Outcome {
     let properties = Properties::of_unit(&mut session.client, name)?;
     if properties.text("LoadState") == "not-found" && properties.text("ActiveState") == "inactive" {
         session.complain(&format!("Unit {name} could not be found."));
         return Ok(UNKNOWN);
+    }
+    if std::mem::replace(shown, true) {
+        session.say("")?;
     }
     let mut text = head(&properties, time::now());
     let id = properties.text("Id").to_owned();
@@ -57,10 +59,8 @@ fn one(session: &mut Session<'_>, name: &str) -> Outcome {
     if !group.is_empty() {
         let processes = session.client.manager("GetUnitProcesses", &id)?;
         let tree = Tree::new(&group, processes);
-        if !tree.is_empty() {
-            let _ = writeln!(text, "     CGroup: {group}");
-            tree.write(&mut text, MARGIN);
-        }
+        let _ = writeln!(text, "     CGroup: {group}");
+        tree.write(&mut text, MARGIN);
     }
     write!(session.out, "{text}")?;
     log(session, &id)?;
@@ -303,10 +303,6 @@ impl Tree {
             place.processes.insert(pid, command);
         }
         tree
-    }
-
-    fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.below.is_empty()
     }
 
     fn write(&self, text: &mut String, indent: &str) {

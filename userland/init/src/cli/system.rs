@@ -4,7 +4,7 @@ use wire::Message;
 use zvariant::Value;
 
 use super::properties::Properties;
-use super::{Outcome, Session};
+use super::{Outcome, Session, Trouble};
 use crate::dbus::path::LOG_CONTROL;
 
 pub(super) fn daemon_reload(session: &mut Session<'_>, _: &[String]) -> Outcome {
@@ -44,8 +44,14 @@ pub(super) fn unset_environment(session: &mut Session<'_>, names: &[String]) -> 
 pub(super) fn set_default(session: &mut Session<'_>, targets: &[String]) -> Outcome {
     let Some(target) = targets.first() else { return Ok(1) };
     let target = if target.contains('.') { target.clone() } else { format!("{target}.target") };
-    let links: Vec<(String, String, String)> =
-        session.client.manager("SetDefaultTarget", &(&target, true))?;
+    type Links = Vec<(String, String, String)>;
+    let links: Links = match session.client.manager("SetDefaultTarget", &(&target, true)) {
+        Err(Trouble::Refused { text, .. }) => {
+            session.complain(&format!("Failed to set default target: {text}"));
+            return Ok(1);
+        }
+        links => links?,
+    };
     for (kind, link, to) in links {
         match kind.as_str() {
             "symlink" => session.complain(&format!("Created symlink {link} → {to}.")),

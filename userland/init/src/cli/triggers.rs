@@ -30,12 +30,9 @@ fn of_type(
 /// The table, and how many there are of what.
 fn tell(session: &mut Session<'_>, table: &Table, count: usize, what: &str) -> Outcome {
     let legend = !session.options.no_legend;
-    if !table.is_empty() {
-        write!(session.out, "{}", table.text(false, legend))?;
-    }
+    write!(session.out, "{}", table.text(false, legend))?;
     if legend {
-        let gap = if table.is_empty() { "" } else { "\n" };
-        session.say(&format!("{gap}{count} {what} listed."))?;
+        session.say(&format!("\n{count} {what} listed."))?;
         if !session.options.all {
             session.say(&format!("Pass --all to see loaded but inactive {what}, too."))?;
         }
