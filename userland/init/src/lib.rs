@@ -13,6 +13,7 @@ pub mod automounts;
 pub mod catalog;
 pub mod cgroup;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod dbus;
 pub mod devices;

@@ -12,8 +12,13 @@ mod machine;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| name.to_string_lossy().ends_with("/dbus-daemon")) {
-        return bus::dbus_daemon(args);
+    let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match name.rsplit('/').next().unwrap_or_default() {
+        "dbus-daemon" => return bus::dbus_daemon(args),
+        "systemd-run" => return init::clients::run::systemd_run(args),
+        "systemd-analyze" => return init::clients::analyze::systemd_analyze(args),
+        "systemd-notify" => return init::clients::notify::systemd_notify(args),
+        _ => {}
     }
     if std::process::id() == 1 {
         return init::init(args);
@@ -84,7 +89,7 @@ fn stranger(machine: &Machine, command: &[&str]) -> Output {
 }
 
 fn clients_on_the_bus_are_served() {
-    let machine = Machine::start(UNITS, &["dbus-daemon"]);
+    let machine = Machine::start(UNITS, &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify"]);
     machine.until("PID 1 is on the bus", |m| {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
     });
@@ -92,6 +97,7 @@ fn clients_on_the_bus_are_served() {
     changes_while_it_runs(&machine);
     transient(&machine);
     scopes_and_timers(&machine);
+    our_own_clients(&machine);
     strangers(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
@@ -240,6 +246,50 @@ fn scopes_and_timers(machine: &Machine) {
     said(machine, &["systemctl", "stop", "daily.timer"]);
     let piped = machine.run(&["sh", "-c", "echo through | systemd-run --pipe --wait --quiet tr a-z A-Z"]);
     assert_eq!(text(&piped.stdout), "THROUGH\n", "{}", text(&piped.stderr));
+}
+
+/// Our systemd-run does the same as Debian's, our systemd-analyze says the same.
+fn our_own_clients(machine: &Machine) {
+    let run = |script: &str| machine.run(&["sh", "-c", &format!("cd / && PATH=/programs:$PATH && {script}")]);
+    let waited = run("systemd-run --wait -p MemoryMax=64M --slice=mine -E A=b sh -c 'test $A = b && exit 7'");
+    assert_eq!(waited.status.code(), Some(7), "{}", text(&waited.stderr));
+    let piped = run("echo through | systemd-run --pipe -q tr a-z A-Z");
+    assert_eq!(text(&piped.stdout), "THROUGH\n", "{}", text(&piped.stderr));
+    let scope = run("systemd-run -q --scope --unit=ours grep ^0: /proc/self/cgroup");
+    assert_eq!(text(&scope.stdout), "0::/system.slice/ours.scope\n", "{}", text(&scope.stderr));
+    let timer = run(
+        "systemd-run --unit=later --on-active=1s --timer-property=AccuracySec=1us sh -c 'echo late >/out/late'",
+    );
+    assert!(timer.status.success(), "{}", text(&timer.stderr));
+    machine.until("our timer has run its service", |m| m.file("out/late") == "late\n");
+    let notified = run("systemd-run --wait --service-type=notify -p NotifyAccess=all sh -c \
+                        'systemd-notify --ready --status=up && /programs/systemd-notify --ready'");
+    assert!(notified.status.success(), "{}", text(&notified.stderr));
+    let bad = run("systemd-run -p NoSuch=1 true");
+    assert!(text(&bad.stderr).contains("Unknown assignment: NoSuch=1"), "{}", text(&bad.stderr));
+    for verb in [&["time"][..], &["blame"], &["critical-chain"], &["unit-paths"]] {
+        let [theirs, ours] = ["/usr/bin/systemd-analyze", "/programs/systemd-analyze"].map(|program| {
+            let mut command = vec!["env", "SYSTEMD_COLORS=0", program, "--no-pager"];
+            command.extend(verb);
+            text(&machine.run(&command).stdout)
+        });
+        assert!(!theirs.is_empty(), "{verb:?}");
+        // Debian's takes the namespaces for a container, where the kernel's time is none of its business.
+        let kernel = |text: &str| {
+            let (head, tail) = text.split_once(" (kernel) + ")?;
+            let userspace = tail.split(" = ").next()?;
+            let rest = tail.split_once('\n')?.1;
+            Some(format!(
+                "{} {userspace} \n{rest}",
+                head.rsplit_once(' ')?.0.split(" in ").next()?.to_owned() + " in"
+            ))
+        };
+        assert_eq!(kernel(&ours).unwrap_or(ours), theirs, "systemd-analyze {verb:?}");
+    }
+    assert!(said(machine, &["/usr/bin/systemd-analyze", "plot"]).contains("dbus.service"));
+    let plot = said(machine, &["/programs/systemd-analyze", "plot"]);
+    assert!(plot.contains("dbus.service (") && plot.contains("multi-user.target"), "{plot}");
+    assert!(said(machine, &["/programs/systemd-analyze", "dump"]).contains("-> Unit hello.service:"));
 }
 
 fn strangers(machine: &Machine) {

@@ -76,6 +76,29 @@ impl Frame {
     }
 }
 
+/// Sends a message whole, waiting as long as it takes: for clients that do nothing else.
+///
+/// # Errors
+/// The socket fails, or the message cannot be marshalled.
+pub fn write(stream: &UnixStream, message: &Message) -> io::Result<()> {
+    let bytes = message.encode().map_err(io::Error::other)?;
+    let fds: Vec<BorrowedFd<'_>> = message.fds.iter().map(AsFd::as_fd).collect();
+    let mut sent = 0;
+    while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+        let mut space = [MaybeUninit::uninit(); ANCILLARY];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if sent == 0 && !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match sendmsg(stream, &[IoSlice::new(rest)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(length) => sent += length,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// What is to be said before the first message.
 #[derive(Debug)]
 enum Opening {

@@ -97,7 +97,7 @@ impl Client {
         if call.destination.is_empty() {
             call.destination = NAME.into();
         }
-        self.stream.write_all(&call.encode()?)?;
+        wire::connection::write(&self.stream, &call)?;
         loop {
             let answer = self.receive()?;
             match answer.kind {

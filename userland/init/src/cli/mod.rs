@@ -34,7 +34,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use client::{Client, Trouble};
+pub(crate) use names::{Line, mangle};
 use options::Options;
+pub(crate) use status::Tree;
 
 use crate::dbus::SOCKET;
 

@@ -285,14 +285,14 @@ fn system(session: &mut Session<'_>) -> Outcome {
 
 /// Processes by cgroup: the ones right there, then the cgroups below.
 #[derive(Debug, Default)]
-struct Tree {
+pub(crate) struct Tree {
     processes: BTreeMap<u32, String>,
     below: BTreeMap<String, Tree>,
 }
 
 impl Tree {
     /// Of processes below the cgroup `root`.
-    fn new(root: &str, processes: Vec<(String, u32, String)>) -> Tree {
+    pub(crate) fn new(root: &str, processes: Vec<(String, u32, String)>) -> Tree {
         let mut tree = Tree::default();
         for (cgroup, pid, command) in processes {
             let rest = cgroup.strip_prefix(root).unwrap_or(&cgroup);
@@ -303,6 +303,13 @@ impl Tree {
             place.processes.insert(pid, command);
         }
         tree
+    }
+
+    /// As lines, each behind an indent.
+    pub(crate) fn text(&self, indent: &str) -> String {
+        let mut text = String::new();
+        self.write(&mut text, indent);
+        text
     }
 
     fn write(&self, text: &mut String, indent: &str) {

@@ -94,11 +94,7 @@ pub(super) fn timers(session: &mut Session<'_>, patterns: &[String]) -> Outcome 
         let next = next(&properties, now, since_boot);
         let last = properties.number("LastTriggerUSec");
         let moment = |usec: u64| if usec == 0 { NONE.into() } else { time::moment(usec) };
-        let left = match next {
-            0 => NONE.into(),
-            next if next > now => format!("{} left", time::ago(now, next).trim_end_matches(" ago")),
-            next => time::ago(next, now),
-        };
+        let left = if next == 0 { NONE.into() } else { time::ago(next, now) };
         let passed = if last == 0 { NONE.into() } else { time::ago(last, now) };
         let row = vec![moment(next), left, moment(last), passed, name, activates(&properties)];
         rows.push((if next == 0 { u64::MAX } else { next }, row));
