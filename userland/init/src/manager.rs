@@ -182,6 +182,7 @@ impl Manager {
     pub fn load(&mut self, unit: &UnitName) {
         if self.engine.status(unit).is_none() {
             self.handle(Event::Load { unit: unit.clone() });
+            self.tell(News::Loaded { unit: unit.clone() });
         }
     }
 
@@ -304,6 +305,7 @@ impl Manager {
                 seconds(all)
             );
             log::say(Level::Info, None, &text);
+            self.tell(News::StartupFinished { kernel, all });
         }
     }
 

@@ -119,7 +119,9 @@ impl Manager {
         let fragment = unit::Text { path: path.display().to_string(), text: text.to_owned() };
         let sources = unit::Sources { fragment: Some(fragment), ..unit::Sources::default() };
         let unit = unit::load::load(name, &Ok(sources), None, self.host());
-        let wrong = |warning: &&String| warning.contains(&*path.to_string_lossy());
+        // Lines that cannot be used; what is only told of the whole unit is no reason to refuse it.
+        let line = format!("{}:", path.display());
+        let wrong = |warning: &&String| warning.starts_with(&line);
         match unit.warnings.iter().find(wrong) {
             Some(warning) => Err(Failed::Bad(warning.clone())),
             None => Ok(()),

@@ -53,6 +53,10 @@ fn notice(news: &News) -> Notice {
             Notice::Refused { ticket: *ticket, failure: Failure::new(error.dbus_name(), error.to_string()) }
         }
         News::Changed { unit } => Notice::Changed(unit.to_string()),
+        News::Loaded { unit } => Notice::Loaded(unit.to_string()),
+        News::StartupFinished { kernel, all } => {
+            Notice::StartupFinished([0, 0, *kernel, 0, all.saturating_sub(*kernel), *all])
+        }
         News::Forgotten { unit } => Notice::Forgotten(unit.to_string()),
         News::Reloading(active) => Notice::Reloading(*active),
         News::UnitFilesChanged => Notice::UnitFilesChanged,
@@ -314,6 +318,10 @@ impl World for Manager {
 
     fn dump(&self) -> String {
         dump::text(self)
+    }
+
+    fn set_show_status(&mut self, show: bool) {
+        self.show_status = show;
     }
 
     fn log_level(&self) -> &'static str {

@@ -48,8 +48,10 @@ pub enum Answer {
     Now(Body),
     /// Here it is, with descriptors.
     With(Body, Fds),
-    /// When the manager has queued or refused the job with this ticket.
+    /// When the manager has queued or refused the job with this ticket: the job's path.
     Later(u64),
+    /// The same, and then all that `EnqueueUnitJob` tells of the job.
+    LaterInFull(u64),
 }
 
 type Outcome = Result<Answer, Failure>;
@@ -113,6 +115,9 @@ fn interfaces(object: &Object) -> Vec<Methods> {
             match own {
                 "org.freedesktop.systemd1.Scope" => {
                     interfaces.push((own, &[listing::TYPED, settings::TYPED, settings::SCOPE]));
+                }
+                "org.freedesktop.systemd1.Service" => {
+                    interfaces.push((own, &[listing::TYPED, settings::TYPED, settings::SERVICE]));
                 }
                 _ => interfaces.push((own, &[listing::TYPED, settings::TYPED])),
             }

@@ -67,6 +67,15 @@ enum Receiver {
     Name(String),
 }
 
+/// A call that a job answers.
+#[derive(Debug)]
+struct Waiting {
+    receiver: Receiver,
+    serial: u32,
+    /// All that is known of the job, rather than its path.
+    in_full: bool,
+}
+
 /// The socket and its clients, and the bus.
 pub struct Server {
     epoll: OwnedFd,
@@ -76,8 +85,8 @@ pub struct Server {
     last: u64,
     bus: Option<Bus>,
     bus_path: PathBuf,
-    /// Calls that a job answers: ticket → who, serial.
-    waiting: HashMap<u64, (Receiver, u32)>,
+    /// Calls that a job answers, by ticket.
+    waiting: HashMap<u64, Waiting>,
     /// Units that are started because the bus asked for them, by ticket.
     activations: HashMap<u64, String>,
     /// Jobs that somebody on the bus waits for.
@@ -158,12 +167,19 @@ impl Server {
                 Notice::Queued { job, ticket, unit } => {
                     self.follow(*job, *ticket);
                     self.broadcast(world, signals::job_new(*job, unit));
-                    let answer = wire::Body::of(&signals::object(path::of_job(*job)));
-                    self.answer(*ticket, |serial| Message::reply(serial).with_body(answer?));
+                    self.answer(*ticket, |waiting| {
+                        let path = signals::object(path::of_job(*job));
+                        let reply = Message::reply(waiting.serial);
+                        if waiting.in_full {
+                            reply.with(&in_full(world, *job, unit))
+                        } else {
+                            reply.with(&path)
+                        }
+                    });
                 }
                 Notice::Refused { ticket, failure } => {
-                    self.answer(Some(*ticket), |serial| {
-                        Ok(Message::refusal(serial, failure.name, &failure.text))
+                    self.answer(Some(*ticket), |waiting| {
+                        Ok(Message::refusal(waiting.serial, failure.name, &failure.text))
                     });
                     self.activation_failed(*ticket, failure);
                 }
@@ -173,6 +189,8 @@ impl Server {
                 }
                 // A unit may change many times in one event: its last state is the news.
                 Notice::Changed(unit) => _ = changed.insert(unit),
+                Notice::Loaded(unit) => self.broadcast(world, signals::unit_new(unit)),
+                Notice::StartupFinished(times) => self.broadcast(world, signals::startup_finished(*times)),
                 Notice::Forgotten(unit) => self.broadcast(world, signals::unit_removed(unit)),
                 Notice::Reloading(active) => self.broadcast(world, signals::reloading(*active)),
                 Notice::UnitFilesChanged => self.broadcast(world, signals::unit_files_changed()),
@@ -203,7 +221,7 @@ impl Server {
     /// A job that somebody on the bus has asked for.
     fn follow(&mut self, job: u32, ticket: Option<u64>) {
         let asked = ticket.and_then(|ticket| self.waiting.get(&ticket));
-        if asked.is_some_and(|(receiver, _)| matches!(receiver, Receiver::Name(_))) {
+        if asked.is_some_and(|waiting| matches!(waiting.receiver, Receiver::Name(_))) {
             self.followed.insert(job);
         }
     }
@@ -316,8 +334,9 @@ impl Server {
             return None;
         }
         match outcome {
-            Ok(Answer::Later(ticket)) => {
-                self.waiting.insert(ticket, (receiver, message.serial));
+            Ok(answer @ (Answer::Later(ticket) | Answer::LaterInFull(ticket))) => {
+                let in_full = matches!(answer, Answer::LaterInFull(_));
+                self.waiting.insert(ticket, Waiting { receiver, serial: message.serial, in_full });
                 None
             }
             Ok(Answer::Now(body)) => Message::reply(message.serial).with_body(body).ok(),
@@ -351,11 +370,11 @@ impl Server {
         self.settle_bus(outcome);
     }
 
-    fn answer(&mut self, ticket: Option<u64>, make: impl FnOnce(u32) -> Result<Message, Malformed>) {
+    fn answer(&mut self, ticket: Option<u64>, make: impl FnOnce(&Waiting) -> Result<Message, Malformed>) {
         let Some(ticket) = ticket else { return };
-        let Some((receiver, serial)) = self.waiting.remove(&ticket) else { return };
-        let Ok(answer) = make(serial) else { return };
-        match receiver {
+        let Some(waiting) = self.waiting.remove(&ticket) else { return };
+        let Ok(answer) = make(&waiting) else { return };
+        match waiting.receiver {
             Receiver::Client(id) => {
                 let Some(client) = self.clients.get_mut(&id) else { return };
                 let outcome = client.send(answer.from(NAME)).and_then(|_| client.flush());
@@ -395,7 +414,7 @@ impl Server {
         if outcome.is_err() || watched.is_err() {
             // Closing the socket takes it out of the epoll set.
             self.clients.remove(&id);
-            self.waiting.retain(|_, (receiver, _)| *receiver != Receiver::Client(id));
+            self.waiting.retain(|_, waiting| waiting.receiver != Receiver::Client(id));
         }
     }
 
@@ -408,12 +427,23 @@ impl Server {
         let watched = epoll::modify(&self.epoll, bus.fd(), epoll::EventData::new_u64(BUS), flags);
         if outcome.is_err() || watched.is_err() {
             self.bus = None;
-            self.waiting.retain(|_, (receiver, _)| matches!(receiver, Receiver::Client(_)));
+            self.waiting.retain(|_, waiting| matches!(waiting.receiver, Receiver::Client(_)));
             self.activations.clear();
             self.followed.clear();
         }
     }
 }
+
+/// A job as `EnqueueUnitJob` tells it: number, path, unit, its path, type, and jobs that came with it (which are told
+/// by `JobNew`).
+fn in_full(world: &dyn World, job: u32, unit: &str) -> Enqueued {
+    let kind = world.jobs().into_iter().find(|other| other.id == job).map_or("", |job| job.kind);
+    let [job_path, unit_path] = [path::of_job(job), path::of_unit(unit)].map(signals::object);
+    (job, job_path, unit.to_owned(), unit_path, kind.to_owned(), Vec::new())
+}
+
+type Object = zvariant::ObjectPath<'static>;
+type Enqueued = (u32, Object, String, Object, String, Vec<(u32, Object, String, Object, String)>);
 
 /// Whether a call says that its caller wants signals, or no longer wants them.
 fn subscription(message: &Message) -> Option<bool> {

@@ -33,6 +33,24 @@ pub fn job_removed(job: u32, unit: &str, result: &str) -> Result<Message, Malfor
     Message::signal(ROOT, MANAGER, "JobRemoved").with(&(job, object(path::of_job(job)), unit, result))
 }
 
+/// `UnitNew`.
+///
+/// # Errors
+/// The name cannot be marshalled.
+pub fn unit_new(unit: &str) -> Result<Message, Malformed> {
+    Message::signal(ROOT, MANAGER, "UnitNew").with(&(unit, object(path::of_unit(unit))))
+}
+
+/// `StartupFinished`.
+///
+/// # Errors
+/// None today.
+pub fn startup_finished(times: [u64; 6]) -> Result<Message, Malformed> {
+    let [firmware, loader, kernel, initrd, userspace, total] = times;
+    Message::signal(ROOT, MANAGER, "StartupFinished")
+        .with(&(firmware, loader, kernel, initrd, userspace, total))
+}
+
 /// `UnitRemoved`.
 ///
 /// # Errors
@@ -117,7 +135,9 @@ pub fn changed(world: &dyn World, unit: &str) -> Vec<Message> {
 }
 
 /// The signals of the manager, for introspection: name and types.
-pub const SIGNALS: [(&str, &str); 5] = [
+pub const SIGNALS: [(&str, &str); 7] = [
+    ("UnitNew", "so"),
+    ("StartupFinished", "tttttt"),
     ("UnitRemoved", "so"),
     ("JobNew", "uos"),
     ("JobRemoved", "uoss"),

@@ -188,6 +188,9 @@ impl World for Fake {
     fn dump(&self) -> String {
         "-> Unit hello1.service:\n".into()
     }
+    fn set_show_status(&mut self, show: bool) {
+        self.asked.push(format!("show status {show}"));
+    }
     fn log_level(&self) -> &'static str {
         "info"
     }
@@ -475,4 +478,65 @@ fn introspection_names_every_method() {
     assert!(xml.contains("<method name=\"ListUnitsByPatterns\">"), "{xml}");
     assert!(xml.contains("<arg type=\"a(ssssssouso)\" direction=\"out\"/>"), "{xml}");
     assert!(xml.contains("<property name=\"SystemState\" type=\"s\" access=\"read\"/>"), "{xml}");
+}
+
+/// Methods of systemd 252's manager and units, with what they take and give: what its clients rely on.
+const OF_SYSTEMD: &str = "
+    org.freedesktop.systemd1.Manager GetUnit s o | GetUnitByPID u o | GetUnitByInvocationID ay o
+    | GetUnitByControlGroup s o | LoadUnit s o | StartUnit ss o | StartUnitWithFlags sst o | StartUnitReplace sss o
+    | StopUnit ss o | ReloadUnit ss o | RestartUnit ss o | TryRestartUnit ss o | ReloadOrRestartUnit ss o
+    | ReloadOrTryRestartUnit ss o | EnqueueUnitJob sss uososa(uosos) | KillUnit ssi - | CleanUnit sas -
+    | FreezeUnit s - | ThawUnit s - | ResetFailedUnit s - | SetUnitProperties sba(sv) - | BindMountUnit sssbb -
+    | MountImageUnit sssbba(ss) - | RefUnit s - | UnrefUnit s - | StartTransientUnit ssa(sv)a(sa(sv)) o
+    | GetUnitProcesses s a(sus) | AttachProcessesToUnit ssau - | AbandonScope s - | GetJob u o
+    | GetJobAfter u a(usssoo) | GetJobBefore u a(usssoo) | CancelJob u - | ClearJobs - - | ResetFailed - -
+    | SetShowStatus s - | ListUnits - a(ssssssouso) | ListUnitsFiltered as a(ssssssouso)
+    | ListUnitsByPatterns asas a(ssssssouso) | ListUnitsByNames as a(ssssssouso) | ListJobs - a(usssoo)
+    | Subscribe - - | Unsubscribe - - | Dump - s | DumpUnitsMatchingPatterns as s | DumpByFileDescriptor - h
+    | DumpUnitsMatchingPatternsByFileDescriptor as h | Reload - - | Reexecute - - | Exit - - | Reboot - -
+    | PowerOff - - | Halt - - | KExec - - | SwitchRoot ss - | SetEnvironment as - | UnsetEnvironment as -
+    | UnsetAndSetEnvironment asas - | EnqueueMarkedJobs - ao | ListUnitFiles - a(ss)
+    | ListUnitFilesByPatterns asas a(ss) | GetUnitFileState s s | EnableUnitFiles asbb ba(sss)
+    | DisableUnitFiles asb a(sss) | EnableUnitFilesWithFlags ast ba(sss) | DisableUnitFilesWithFlags ast a(sss)
+    | DisableUnitFilesWithFlagsAndInstallInfo ast ba(sss) | ReenableUnitFiles asbb ba(sss)
+    | LinkUnitFiles asbb a(sss) | PresetUnitFiles asbb ba(sss) | PresetUnitFilesWithMode assbb ba(sss)
+    | MaskUnitFiles asbb a(sss) | UnmaskUnitFiles asb a(sss) | RevertUnitFiles as a(sss) | SetDefaultTarget sb a(sss)
+    | GetDefaultTarget - s | PresetAllUnitFiles sbb a(sss) | AddDependencyUnitFiles asssbb a(sss) | SetExitCode y -
+    ; org.freedesktop.systemd1.Unit Start s o | Stop s o | Reload s o | Restart s o | TryRestart s o
+    | ReloadOrRestart s o | ReloadOrTryRestart s o | EnqueueJob ss uososa(uosos) | Kill si - | ResetFailed - -
+    | SetProperties ba(sv) - | Ref - - | Unref - - | Clean as - | Freeze - - | Thaw - -
+    ; org.freedesktop.systemd1.Service BindMount ssbb - | MountImage ssbba(ss) - | GetProcesses - a(sus)
+    | AttachProcesses sau -
+    ; org.freedesktop.login1.Manager PowerOff b - | PowerOffWithFlags t - | Reboot b - | RebootWithFlags t -
+    | Halt b - | HaltWithFlags t - | CanPowerOff - s | CanReboot - s | CanHalt - s | Inhibit ssss h
+    | ListInhibitors - a(ssssuu) | ListSessions - a(susso) | ListUsers - a(uso) | SetWallMessage sb -";
+
+#[test]
+fn methods_are_called_as_systemds_are() {
+    for interface in OF_SYSTEMD.split(';') {
+        let (name, methods) = interface.trim().split_once(' ').unwrap();
+        let path = match name {
+            "org.freedesktop.systemd1.Manager" => ROOT.to_owned(),
+            "org.freedesktop.login1.Manager" => path::LOGIN.to_owned(),
+            _ => path::of_unit("hello1.service"),
+        };
+        let ask = Message::call(&path, "org.freedesktop.DBus.Introspectable", "Introspect");
+        let Ok(Answer::Now(body)) = dispatch(&ask, 0, true, &mut Fake::new()) else { panic!("no answer") };
+        let xml: String = Message::reply(1).with_body(body).unwrap().body().unwrap();
+        let own = xml.split(&format!("<interface name=\"{name}\">")).nth(1).unwrap();
+        let own = own.split("</interface>").next().unwrap();
+        for method in methods.split('|') {
+            let words: Vec<&str> = method.split_whitespace().collect();
+            let [member, takes, gives] = words[..] else { panic!("{method}") };
+            let told = own.split(&format!("<method name=\"{member}\">")).nth(1);
+            let told =
+                told.unwrap_or_else(|| panic!("{name} has no {member}")).split("</method>").next().unwrap();
+            let types = |direction: &str| -> String {
+                let arguments = told.lines().filter(|line| line.contains(direction));
+                arguments.filter_map(|line| line.split('"').nth(1)).collect()
+            };
+            let plain = |types: &str| types.replace('-', "");
+            assert_eq!((types("\"in\""), types("\"out\"")), (plain(takes), plain(gives)), "{name}.{member}");
+        }
+    }
 }

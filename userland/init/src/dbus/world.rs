@@ -205,6 +205,8 @@ pub trait World {
     ) -> Result<FileChanges, Failure>;
     /// Everything that is known, for people to read.
     fn dump(&self) -> String;
+    /// Whether what starts and stops is said on the console.
+    fn set_show_status(&mut self, show: bool);
     /// The most that is logged: `info`, `debug`, …
     fn log_level(&self) -> &'static str;
     /// Logs up to that level from now on; false: there is none of this name.
@@ -253,6 +255,10 @@ pub enum Notice {
     },
     /// A unit changed.
     Changed(String),
+    /// A unit was brought into memory.
+    Loaded(String),
+    /// The boot is over; how long its parts took, in µs: firmware, loader, kernel, initrd, userspace, all.
+    StartupFinished([u64; 6]),
     /// A unit is no longer in memory.
     Forgotten(String),
     /// Unit files are being read again, or that is over.

@@ -74,6 +74,11 @@ pub(super) const TYPED: &[Method] = &[changes("AttachProcesses", "sau", "", |cal
     attach(call, name_of(object), &below, &pids)
 })];
 
+pub(super) const SERVICE: &[Method] = &[
+    changes("BindMount", "ssbb", "", |_, _| Err(no_mounts())),
+    changes("MountImage", "ssbba(ss)", "", |_, _| Err(no_mounts())),
+];
+
 pub(super) const SCOPE: &[Method] =
     &[changes("Abandon", "", "", |call, object: &Object| abandon(call, name_of(object)))];
 

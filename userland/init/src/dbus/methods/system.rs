@@ -7,6 +7,7 @@ use rustix::fs::MemfdFlags;
 use unit::Shutdown;
 
 use super::{Call, Method, Outcome, changes, done, reads, values};
+use crate::dbus::glob;
 use crate::dbus::world::Failure;
 
 pub(super) const PEER: &[Method] = &[
@@ -45,13 +46,25 @@ pub(super) const MANAGER: &[Method] = &[
         let text = "There is no other root to go to: an update is booted into, see update_engine_client.";
         Err(Failure::new("org.freedesktop.DBus.Error.NotSupported", text))
     }),
-    reads("Dump", "", "s", |call, _| values(&call.world.dump())),
-    reads("DumpByFileDescriptor", "", "h", |call, _| {
-        let text = call.world.dump();
-        super::login::handed_over(sealed(&text).map_err(|error| {
-            Failure::new("org.freedesktop.DBus.Error.NoMemory", format!("Cannot write the dump: {error}"))
-        })?)
+    changes("SetShowStatus", "s", "", |call, _| {
+        let mode: String = call.message.body()?;
+        match mode.as_str() {
+            "" | "yes" | "1" | "true" | "on" | "auto" | "temporary" => call.world.set_show_status(true),
+            "no" | "0" | "false" | "off" | "error" => call.world.set_show_status(false),
+            _ => return Err(Failure::arguments(format!("Invalid show status '{mode}'"))),
+        }
+        done()
     }),
+    reads("DumpUnitsMatchingPatterns", "as", "s", |call, _| {
+        let patterns: Vec<String> = call.message.body()?;
+        values(&matching(&call.world.dump(), &patterns))
+    }),
+    reads("DumpUnitsMatchingPatternsByFileDescriptor", "as", "h", |call, _| {
+        let patterns: Vec<String> = call.message.body()?;
+        by_descriptor(&matching(&call.world.dump(), &patterns))
+    }),
+    reads("Dump", "", "s", |call, _| values(&call.world.dump())),
+    reads("DumpByFileDescriptor", "", "h", |call, _| by_descriptor(&call.world.dump())),
     // Not one of systemd 252's: there the environment is a property only.
     reads("GetEnvironment", "", "as", |call, _| values(&call.world.environment())),
     changes("SetEnvironment", "as", "", |call, _| {
@@ -67,6 +80,30 @@ pub(super) const MANAGER: &[Method] = &[
         environment(call, &unset, &set)
     }),
 ];
+
+/// The paragraphs of a dump that are about these units.
+fn matching(dump: &str, patterns: &[String]) -> String {
+    let mut text = String::new();
+    let mut meant = false;
+    for line in dump.lines() {
+        if let Some(head) = line.strip_prefix("-> ") {
+            let unit = head.strip_prefix("Unit ").map(|name| name.trim_end_matches(':'));
+            meant = unit.is_some_and(|unit| patterns.iter().any(|pattern| glob::matches(pattern, unit)));
+        }
+        if meant {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn by_descriptor(text: &str) -> Outcome {
+    let failed = |error| {
+        Failure::new("org.freedesktop.DBus.Error.NoMemory", format!("Cannot write the dump: {error}"))
+    };
+    super::login::handed_over(sealed(text).map_err(failed)?)
+}
 
 /// A file in memory with this text, to be read from its beginning.
 fn sealed(text: &str) -> std::io::Result<OwnedFd> {
