@@ -128,6 +128,12 @@ impl Manager {
         }
     }
 
+    /// Whether a unit's files have changed since they were read.
+    #[must_use]
+    pub fn is_stale(&self, unit: &unit::Unit) -> bool {
+        self.catalog.is_stale(&unit.name, unit.fragment.iter().chain(&unit.drop_ins))
+    }
+
     /// Whether the unit was made at run time.
     pub fn is_transient(&self, name: &UnitName) -> bool {
         let status = self.engine.status(name);

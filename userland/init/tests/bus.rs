@@ -166,6 +166,22 @@ fn changes_while_it_runs(machine: &Machine) {
     said(machine, &["sh", "-c", "printf '[Service]\\nExecStart=/bin/true\\n' >/out/far.service"]);
     said(machine, &["systemctl", "link", "/out/far.service"]);
     assert!(machine.says(&["is-enabled", "far.service"], "linked"));
+    assert!(machine.shows("hello.service", "NeedDaemonReload", "no"));
+    said(
+        machine,
+        &[
+            "sh",
+            "-c",
+            "mkdir -p /run/systemd/system/hello.service.d && \
+        printf '[Unit]\nDescription=Other\n' >/run/systemd/system/hello.service.d/other.conf",
+        ],
+    );
+    said(machine, &["systemctl", "daemon-reload"]);
+    assert!(machine.shows("hello.service", "Description", "Other"));
+    assert!(machine.shows("hello.service", "NeedDaemonReload", "no"));
+    said(machine, &["rm", "/run/systemd/system/hello.service.d/other.conf"]);
+    assert!(machine.shows("hello.service", "NeedDaemonReload", "yes"));
+    said(machine, &["systemctl", "daemon-reload"]);
     let kexec = machine.systemctl(&["kexec", "--force"]);
     assert!(!kexec.status.success());
     assert!(said(machine, &["systemd-analyze", "dump"]).contains("-> Unit hello.service:"));

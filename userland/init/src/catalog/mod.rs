@@ -14,6 +14,7 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use unit::{Catalog, Sources, UnitFileState, UnitName};
 
@@ -48,6 +49,8 @@ pub struct Directories {
     folders: Vec<PathBuf>,
     /// Who is linked to whom by alias; read once, then until [`Directories::forget`].
     aliases: RefCell<Option<HashMap<String, Vec<UnitName>>>>,
+    /// When a unit's files were last read.
+    read: RefCell<HashMap<UnitName, SystemTime>>,
 }
 
 impl Directories {
@@ -61,7 +64,7 @@ impl Directories {
     #[must_use]
     pub fn below(root: &Path) -> Directories {
         let folders = FOLDERS.iter().map(|folder| root.join(folder)).collect();
-        Directories { root: root.to_owned(), folders, aliases: RefCell::new(None) }
+        Directories { root: root.to_owned(), folders, aliases: RefCell::new(None), read: RefCell::default() }
     }
 
     /// The folders, those of higher precedence first.
@@ -81,6 +84,16 @@ impl Directories {
         self.find(name).ok().and_then(|found| found.alias_of).unwrap_or_else(|| name.clone())
     }
 
+    /// Whether files of a unit have changed, or gone, since they were read.
+    #[must_use]
+    pub fn is_stale<'a>(&self, name: &UnitName, files: impl Iterator<Item = &'a String>) -> bool {
+        let read = self.read.borrow().get(name).copied();
+        let changed = |file: &String| std::fs::metadata(file).and_then(|data| data.modified()).ok();
+        read.is_some_and(|read| {
+            files.map(changed).any(|changed| changed.is_none_or(|changed| changed > read))
+        })
+    }
+
     fn config(&self, runtime: bool) -> PathBuf {
         self.root.join(if runtime { RUNTIME } else { CONFIG })
     }
@@ -88,6 +101,7 @@ impl Directories {
 
 impl Catalog for Directories {
     fn find(&self, name: &UnitName) -> Result<Sources, String> {
+        self.read.borrow_mut().insert(name.clone(), SystemTime::now());
         find::sources(self, name)
     }
 

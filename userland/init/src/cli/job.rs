@@ -133,7 +133,10 @@ impl Session<'_> {
         let mut waiting = HashMap::new();
         for name in names {
             match self.client.manager::<_, OwnedObjectPath>(method, &(name.as_str(), mode.as_str())) {
-                Ok(path) => _ = waiting.insert(path, name),
+                Ok(path) => {
+                    self.warn_if_stale(&name)?;
+                    waiting.insert(path, name);
+                }
                 Err(trouble @ Trouble::Refused { .. }) if !is_denied(&trouble) => {
                     let _ = writeln!(self.err, "Failed to {what} {name}: {trouble}");
                     if !["NoSuchUnit", "UnitMasked", "JobTypeNotApplicable"]
@@ -158,6 +161,19 @@ impl Session<'_> {
             }
         }
         Ok(code)
+    }
+
+    /// Says so if a unit's files are others than the manager has read.
+    pub(super) fn warn_if_stale(&mut self, name: &str) -> Result<(), Trouble> {
+        let properties = Properties::of_unit(&mut self.client, name)?;
+        if matches!(properties.get("NeedDaemonReload"), Some(zvariant::Value::Bool(true))) {
+            let name = properties.text("Id");
+            self.complain(&format!(
+                "Warning: The unit file, source configuration file or drop-ins of {name} changed on disk. \
+                 Run 'systemctl daemon-reload' to reload units."
+            ));
+        }
+        Ok(())
     }
 
     /// Why a job failed, as systemctl says it.

@@ -53,6 +53,7 @@ fn one(session: &mut Session<'_>, name: &str, shown: &mut bool) -> Outcome {
     if std::mem::replace(shown, true) {
         session.say("")?;
     }
+    session.warn_if_stale(name)?;
     let mut text = head(&properties, time::now());
     let id = properties.text("Id").to_owned();
     let group = properties.text("ControlGroup").to_owned();

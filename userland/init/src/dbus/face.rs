@@ -132,6 +132,7 @@ impl World for Manager {
         facts.insert("ControlGroup", self.cgroup_of(name).unwrap_or_default().into());
         let freezes = matches!(name.unit_type(), UnitType::Service | UnitType::Scope | UnitType::Slice);
         facts.extend([
+            ("NeedDaemonReload", Value::from(self.is_stale(&status.definition))),
             ("Transient", Value::from(self.is_transient(name))),
             ("CanFreeze", freezes.into()),
             ("FreezerState", control::freezer_state(self, name).into()),
@@ -141,6 +142,16 @@ impl World for Manager {
                 if status.definition.collect_failed { "inactive-or-failed" } else { "inactive" }.into(),
             ),
         ]);
+        facts
+    }
+
+    fn state_facts(&self, name: &str) -> Facts {
+        let Some(status) = UnitName::parse(name).ok().and_then(|name| self.engine().status(&name)) else {
+            return Facts::new();
+        };
+        let mut facts = facts::of_unit(&status);
+        let group = self.cgroup_of(&status.definition.name).unwrap_or_default();
+        facts.insert("ControlGroup", group.into());
         facts
     }
 

@@ -118,7 +118,7 @@ const CHANGING_OF_TYPE: [&str; 14] = [
 /// `PropertiesChanged` of a unit in memory, first of its own type, then of all units' interface.
 pub fn changed(world: &dyn World, unit: &str) -> Vec<Message> {
     let Some(listed) = world.unit(unit) else { return Vec::new() };
-    let mut facts = world.facts(&listed.id);
+    let mut facts = world.state_facts(&listed.id);
     let mut signal = |interface: Interface, names: &[&'static str]| {
         let values: HashMap<&str, Value<'static>> = names
             .iter()

@@ -116,6 +116,10 @@ pub trait World {
     fn units(&self) -> Vec<Listed>;
     /// The true properties of a unit in memory, of all its interfaces.
     fn facts(&self, name: &str) -> Facts;
+    /// Those of them that change while it runs, and others that are known without a look at the disk.
+    fn state_facts(&self, name: &str) -> Facts {
+        self.facts(name)
+    }
     /// The manager's own.
     fn manager_facts(&self) -> Facts;
     /// Every job.
