@@ -1,6 +1,7 @@
 //! The autofs of automount units: put in place, heard, answered, taken away (systemd.automount(5)).
 //!
-//! Entering the folder does not make PID 1 itself wait: the kernel knows its process group as the automounter's.
+//! Entering the folder does not make PID 1 itself wait: the kernel knows the process group that mounts as the
+//! automounter's, and PID 1 has one of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -162,9 +163,8 @@ impl Automounts {
 fn put(options: &str, mode: u32, place: &str) -> io::Result<(OwnedFd, OwnedFd)> {
     DirBuilder::new().recursive(true).mode(mode).create(place)?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK | PipeFlags::DIRECT)?;
-    let group = rustix::process::getpgrp().as_raw_nonzero();
     let more = if options.is_empty() { String::new() } else { format!(",{options}") };
-    let data = format!("fd={},pgrp={group},minproto=5,maxproto=5,direct{more}", writer.as_raw_fd());
+    let data = format!("fd={},minproto=5,maxproto=5,direct{more}", writer.as_raw_fd());
     mount(SOURCE, place, "autofs", MountFlags::empty(), Some(CString::new(data)?.as_c_str()))?;
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOCTTY;
     match rustix::fs::open(place, flags, Mode::empty()) {

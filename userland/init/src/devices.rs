@@ -105,7 +105,8 @@ pub fn all(root: &Path) -> Vec<Device> {
 
 /// A device that units may wait for.
 fn device(sysfs: &str, subsystem: &str, facts: &BTreeMap<&str, &str>) -> Option<Device> {
-    if !SUBSYSTEMS.contains(&subsystem) || (subsystem == "tty" && sysfs.contains("/virtual/")) {
+    let name = sysfs.rsplit('/').next().unwrap_or_default();
+    if !SUBSYSTEMS.contains(&subsystem) || (subsystem == "tty" && !is_line(name)) {
         return None;
     }
     let mut paths = vec![sysfs.to_owned()];
@@ -126,6 +127,13 @@ fn device(sysfs: &str, subsystem: &str, facts: &BTreeMap<&str, &str>) -> Option<
         description = format!("/sys/subsystem/net/devices/{name}");
     }
     Some(Device { sysfs: sysfs.to_owned(), paths, description })
+}
+
+/// A terminal somebody may sit at from outside: not the virtual consoles, nor the pairs of pty(7).
+fn is_line(name: &str) -> bool {
+    let serial =
+        name.strip_prefix("tty").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+    serial || ["hvc", "xvc", "hvsi", "sclp_line"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A label as part of a path, in udev's manner: what is no plain character becomes `\x20`.
@@ -156,6 +164,12 @@ mod tests {
         for bad in [&b""[..], b"libudev\0\xfe", b"add@x\0ACTION=add\0", b"\xff@\0ACTION=\xff\0DEVPATH=/x\0"] {
             assert!(message(bad).is_none());
         }
+    }
+
+    #[test]
+    fn serial_lines_are_told_and_virtual_consoles_are_not() {
+        let all = ["ttyS0", "ttyAMA0", "hvc0", "tty1", "tty", "ptmx", "console"];
+        assert_eq!(all.map(is_line), [true, true, true, false, false, false, false]);
     }
 
     #[test]

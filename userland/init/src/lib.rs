@@ -49,6 +49,9 @@ const RECOVERIES: u32 = 3;
 /// What to start when the kernel command line's `systemd.unit=` and the image name nothing usable.
 const TARGETS: [&str; 3] = ["default.target", "multi-user.target", "rescue.target"];
 
+/// Units that need nobody to name them.
+const ALWAYS_THERE: [&str; 3] = ["-.slice", "system.slice", "init.scope"];
+
 /// The applet `init`: PID 1 of the machine.
 pub fn init(args: Vec<OsString>) -> ExitCode {
     if std::process::id() != 1 {
@@ -58,6 +61,8 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
     let recovered =
         args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("--recovered=")?.parse().ok()).next();
     shutdown::recover_from_panics(recovered.unwrap_or(RECOVERIES));
+    // a session and process group of its own: autofs tells by it who may enter without waiting
+    let _ = rustix::process::setsid();
     let line = prepare::machine();
     let _ = detach_console();
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
@@ -67,6 +72,9 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
         Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);
     manager.show_status =
         !line.value("systemd.show_status").is_some_and(|word| matches!(word, "0" | "no" | "false"));
+    for name in ALWAYS_THERE.into_iter().filter_map(|name| UnitName::parse(name).ok()) {
+        manager.load(&name);
+    }
     let face = listen();
     let mut events = match EventLoop::open(&manager, face) {
         Ok(events) => events,

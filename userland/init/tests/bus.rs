@@ -89,7 +89,8 @@ fn stranger(machine: &Machine, command: &[&str]) -> Output {
 }
 
 fn clients_on_the_bus_are_served() {
-    let machine = Machine::start(UNITS, &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify"]);
+    let machine =
+        Machine::with_programs(UNITS, &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify"]);
     machine.until("PID 1 is on the bus", |m| {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
     });

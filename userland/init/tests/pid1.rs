@@ -80,7 +80,7 @@ const UNITS: &[(&str, &str)] = &[
 ];
 
 fn units_run_and_the_machine_goes_down() {
-    let machine = Machine::start(UNITS, &["systemctl"]);
+    let machine = Machine::with_programs(UNITS, &["systemctl"]);
     machine.until("multi-user.target is up", |m| m.says(&["is-active", "multi-user.target"], "active"));
     assert!(machine.says(&["is-active", "hello.service"], "active"));
     assert!(machine.says(&["is-active", "once.service"], "active"));

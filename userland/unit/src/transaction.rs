@@ -114,6 +114,9 @@ impl<'a> Plan<'a> {
         plan.drop_redundant();
         plan.check_destruction(wish)?;
         let anchor = plan.anchor;
+        if !plan.jobs.contains_key(&anchor) {
+            return Err(RequestError::Contradiction(unit.clone()));
+        }
         Ok(plan
             .jobs
             .into_iter()
@@ -447,8 +450,9 @@ impl<'a> Plan<'a> {
             }
             if let Some(job) = self.jobs.get_mut(&keep) {
                 job.kind = kind;
-                job.matters = a.matters || b.matters;
             }
+            // what one of them needs, both now need
+            self.mark();
             return Ok(true);
         }
         let victim = match (a.matters, b.matters) {

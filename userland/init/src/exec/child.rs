@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::execve;
 use rustix::fs::Mode;
-use unit::Spawn;
 use unit::settings::Input;
+use unit::{Role, Spawn};
 
 use super::{Failure, Handed, credentials, directories, limits, stdio};
 use crate::users::{User, Users};
@@ -38,7 +38,10 @@ fn execute(spawn: &Spawn, handed: &Handed) -> Result<std::convert::Infallible, F
     let exec = &spawn.exec;
     linux::clean_exec::close_on_exec_from(FIRST_OWN)
         .map_err(|error| Failure::new(202, "cannot close descriptors", error))?;
-    rustix::process::setsid().map_err(|error| Failure::new(SETSID, "cannot begin a session", error))?;
+    // autofs lets the process group of PID 1 through: to mount is not to wait for the mount
+    if !matches!(spawn.role, Role::Mount | Role::Remount | Role::Unmount) {
+        rustix::process::setsid().map_err(|error| Failure::new(SETSID, "cannot begin a session", error))?;
+    }
     linux::clean_exec::default_signals()
         .map_err(|error| Failure::new(SIGNAL_MASK, "cannot reset signals", error))?;
     if !exec.keep_sigpipe {

@@ -73,8 +73,7 @@ impl Sockets {
         self.drop_unit(&unit.name);
         let mut descriptors = Vec::with_capacity(settings.listen.len());
         for listen in &settings.listen {
-            let opened = open::open(listen, settings, &unit.exec);
-            let fd = opened.map_err(|error| format!("{}: {error}", listen.place()))?;
+            let fd = open::open(listen, settings).map_err(|error| format!("{}: {error}", listen.place()))?;
             descriptors.push(fd);
         }
         open::link(settings)?;
@@ -144,6 +143,7 @@ impl Sockets {
         let listen = opened.unit.socket().map(|settings| &settings.listen[..]).unwrap_or_default();
         let mut buffer = [0; 2048];
         for (fd, listen) in opened.descriptors.iter().zip(listen) {
+            set_blocking(fd, false);
             for _ in 0..MOST_FLUSHED {
                 let taken = match listen {
                     Listen::Stream(_) | Listen::SequentialPacket(_) => {
@@ -202,11 +202,11 @@ impl Sockets {
         left
     }
 
-    /// Copies of what a process is to have, with their names.
+    /// Copies of what a process is to have, with their names; sockets that block or not (NonBlocking=).
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn passed(&self, passed: &[Passed]) -> io::Result<Vec<Named>> {
+    pub fn passed(&self, passed: &[Passed], blocking: bool) -> io::Result<Vec<Named>> {
         let mut all = Vec::new();
         let mut add = |fd: &OwnedFd, name: &str| {
             all.push(Named { fd: fd.try_clone()?, name: name.to_owned() });
@@ -217,7 +217,11 @@ impl Sockets {
                 Passed::Socket(unit) => {
                     let Some(opened) = self.open.get(unit) else { continue };
                     let name = opened.unit.socket().map(|settings| settings.descriptor_name.as_str());
-                    opened.descriptors.iter().try_for_each(|fd| add(fd, name.unwrap_or_default()))?;
+                    for fd in &opened.descriptors {
+                        // as a service finds them that opens its own; PID 1 takes nothing from these
+                        set_blocking(fd, blocking);
+                        add(fd, name.unwrap_or_default())?;
+                    }
                 }
                 Passed::Connection(id) => {
                     if let Some(fd) = self.connections.get(id) {
@@ -231,5 +235,12 @@ impl Sockets {
             }
         }
         Ok(all)
+    }
+}
+
+fn set_blocking(fd: &OwnedFd, blocking: bool) {
+    if let Ok(mut flags) = rustix::fs::fcntl_getfl(fd) {
+        flags.set(rustix::fs::OFlags::NONBLOCK, !blocking);
+        let _ = rustix::fs::fcntl_setfl(fd, flags);
     }
 }

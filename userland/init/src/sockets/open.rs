@@ -10,13 +10,13 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, Protocol, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
-use unit::settings::{Address, ExecSettings, Listen, SocketSettings};
+use unit::settings::{Address, Listen, SocketSettings};
 
 use super::options;
 use crate::users::Users;
 
 /// Opens one of them.
-pub(super) fn open(listen: &Listen, settings: &SocketSettings, _exec: &ExecSettings) -> io::Result<OwnedFd> {
+pub(super) fn open(listen: &Listen, settings: &SocketSettings) -> io::Result<OwnedFd> {
     if let Some(parent) = listen.path().and_then(|path| Path::new(path).parent()) {
         fs::DirBuilder::new().recursive(true).mode(settings.directory_mode).create(parent)?;
     }

@@ -154,7 +154,10 @@ impl Engine {
     }
 
     /// A bound unit must not be up without what it is bound to.
-    fn keep_bound(&mut self, unit: &UnitName, world: &World<'_>) {
+    pub(super) fn keep_bound(&mut self, unit: &UnitName, world: &World<'_>) {
+        if !self.active(unit).is_up() {
+            return;
+        }
         let lost = self.graph.of(unit, &[Dependency::BindsTo]).into_iter().find(|other| {
             self.graph.has(unit, Dependency::After, other)
                 && self.active(other).is_down()

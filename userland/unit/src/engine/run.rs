@@ -235,6 +235,11 @@ impl Engine {
         if failed && kind == JobKind::Start && result != JobResult::Failed {
             self.trigger(&unit, Dependency::OnFailure, world);
         }
+        // while there was a job, it might have brought what others are bound to
+        self.keep_bound(&unit, world);
+        for other in self.graph.of(&unit, &[Dependency::BoundBy]) {
+            self.keep_bound(&other, world);
+        }
         self.tell_triggers(&unit, world);
         self.let_go(&unit, world);
         self.fx.actions.push(Action::Changed { unit });

@@ -147,7 +147,7 @@ impl Timer {
                     }
                     let once = matches!(base, TimerBase::Active | TimerBase::Boot | TimerBase::Startup);
                     let spent = self.spent.get(index).copied().unwrap_or_default();
-                    let passed = triggered && !jumped && next < now.monotonic;
+                    let passed = triggered && !jumped && next <= now.monotonic;
                     if once && (spent || passed) {
                         if let Some(spent) = self.spent.get_mut(index) {
                             *spent = true;

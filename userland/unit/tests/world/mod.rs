@@ -257,7 +257,14 @@ impl Machine {
 
     pub fn pass(&mut self, time: Usec) {
         let until = self.now + time;
+        let mut rounds = 0;
         while let Some(at) = self.engine.deadline().filter(|at| *at <= until) {
+            rounds = if at > self.now { 0 } else { rounds + 1 };
+            assert!(
+                rounds < 1000,
+                "time stands still: {:?}",
+                self.seen.iter().rev().take(9).collect::<Vec<_>>()
+            );
             self.now = self.now.max(at);
             self.handle(Event::Elapsed);
         }

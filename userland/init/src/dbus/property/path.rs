@@ -44,7 +44,7 @@ pub const SWAP: &[Property] = &[
 /// The part of the interface `Device` that no other type has.
 pub const DEVICE: &[Property] = &[("SysFSPath", Str(""))];
 
-/// The true values of these types and of scopes.
+/// The true values of these types and of scopes; and how many descriptors a service has stored.
 pub fn facts(status: &UnitStatus, facts: &mut Facts) {
     let unit = &status.definition;
     if let Some(path) = unit.path() {
@@ -85,6 +85,9 @@ pub fn facts(status: &UnitStatus, facts: &mut Facts) {
             ("RuntimeRandomizedExtraUSec", scope.runtime_randomized_extra.into()),
             ("OOMPolicy", scope.oom_policy.clone().into()),
         ]);
+    }
+    if let Details::Service { stored } = &status.details {
+        facts.insert("NFileDescriptorStore", (*stored).into());
     }
     if let Details::Device { sysfs, description } = &status.details {
         facts.insert("SysFSPath", sysfs.clone().into());
