@@ -456,3 +456,5 @@ fn subscription(message: &Message) -> Option<bool> {
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod tests_bus;

@@ -39,6 +39,22 @@ impl Fake {
     }
 }
 
+impl Fake {
+    /// One with the bus's service up, and no logind.
+    pub(crate) fn with_bus() -> Fake {
+        let mut fake = Fake::new();
+        let up = Listed {
+            id: bus::UNIT.into(),
+            load: "loaded",
+            active: "active",
+            sub: "running",
+            ..Listed::default()
+        };
+        fake.units.insert(up.id.clone(), up);
+        fake
+    }
+}
+
 impl World for Fake {
     fn unit(&self, name: &str) -> Option<Listed> {
         self.units.get(name).cloned()
