@@ -11,8 +11,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("accounts", &[]),
     ("unit", &[]),
     ("update-engine", &["linux"]),
+    ("wire", &[]),
+    ("bus", &["accounts", "linux", "wire"]),
     ("container", SERVICE),
-    ("init", &["accounts", "linux", "unit"]),
+    ("init", &["accounts", "linux", "unit", "wire"]),
     ("journal", SERVICE),
     ("network", SERVICE),
     ("provision", SERVICE),
@@ -32,6 +34,7 @@ const SERVICE: &[&str] = &["accounts", "linux"];
 
 /// What the shipped binary is made of.
 const SERVICES: &[&str] = &[
+    "bus",
     "container",
     "init",
     "journal",

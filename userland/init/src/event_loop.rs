@@ -335,6 +335,7 @@ impl EventLoop {
             if let Some(face) = &mut self.face {
                 face.tell(manager, &news);
             }
+            manager.collect(&news);
         }
     }
 }

@@ -44,7 +44,24 @@ pub enum News {
         /// The unit.
         unit: UnitName,
     },
-    /// A unit entered memory.
+    /// A unit was brought into memory because somebody asked.
+    Loaded {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// The boot is over: µs until PID 1 began, and until now.
+    StartupFinished {
+        /// The kernel's part.
+        kernel: u64,
+        /// All of it.
+        all: u64,
+    },
+    /// A unit is no longer in memory.
+    Forgotten {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// Unit files are being read anew, or that is over.
     Reloading(bool),
     /// Links or files in the unit directories changed.
     UnitFilesChanged,

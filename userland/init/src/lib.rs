@@ -13,6 +13,7 @@ pub mod automounts;
 pub mod catalog;
 pub mod cgroup;
 pub mod cli;
+pub mod clients;
 pub mod clock;
 pub mod dbus;
 pub mod devices;
@@ -33,6 +34,7 @@ pub mod resources;
 pub mod shutdown;
 pub mod sockets;
 pub mod swaps;
+pub mod transient;
 pub mod unit_show;
 pub mod users;
 

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::fs::OFlags;
 pub use unit::Level;
@@ -21,8 +22,34 @@ const FACILITY: u8 = 3;
 /// The kernel cuts longer records (LOG_LINE_MAX).
 const LONGEST_KMSG: usize = 900;
 
+/// What is less important than this is not logged.
+static MOST: AtomicU8 = AtomicU8::new(Level::Info as u8);
+
+/// The words for the levels, in their order.
+const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
+/// The least important level that is logged.
+pub fn level() -> &'static str {
+    LEVELS.get(usize::from(MOST.load(Ordering::Relaxed))).copied().unwrap_or("info")
+}
+
+/// Logs up to this level from now on; false: there is none of this name or number.
+pub fn set_level(word: &str) -> bool {
+    let number = LEVELS.iter().position(|level| *level == word).or_else(|| word.parse().ok());
+    match number.and_then(|number| u8::try_from(number).ok()).filter(|number| *number <= 7) {
+        Some(number) => {
+            MOST.store(number, Ordering::Relaxed);
+            true
+        }
+        None => false,
+    }
+}
+
 /// Logs a line, about a unit or about the manager itself.
 pub fn say(level: Level, unit: Option<&UnitName>, text: &str) {
+    if level as u8 > MOST.load(Ordering::Relaxed) {
+        return;
+    }
     if !to_journal(level, unit, text) {
         to_kernel(level, text);
     }

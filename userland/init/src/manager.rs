@@ -50,6 +50,10 @@ pub struct Manager {
     environment: BTreeMap<String, String>,
     last_request: u64,
     times: Times,
+    /// Who on the bus keeps which unit in memory.
+    pub(crate) holders: crate::transient::Holders,
+    /// Streams that clients have handed over for transient units.
+    pub(crate) streams: BTreeMap<UnitName, Vec<rustix::fd::OwnedFd>>,
 }
 
 /// A child on its way to its program.
@@ -118,6 +122,8 @@ impl Manager {
             environment: host.environment.iter().cloned().collect(),
             host,
             last_request: 0,
+            holders: crate::transient::Holders::new(),
+            streams: BTreeMap::new(),
             times: Times { kernel, userspace: (realtime, monotonic), ..Times::default() },
         }
     }
@@ -176,6 +182,7 @@ impl Manager {
     pub fn load(&mut self, unit: &UnitName) {
         if self.engine.status(unit).is_none() {
             self.handle(Event::Load { unit: unit.clone() });
+            self.tell(News::Loaded { unit: unit.clone() });
         }
     }
 
@@ -298,6 +305,7 @@ impl Manager {
                 seconds(all)
             );
             log::say(Level::Info, None, &text);
+            self.tell(News::StartupFinished { kernel, all });
         }
     }
 

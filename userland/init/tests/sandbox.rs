@@ -421,7 +421,7 @@ fn walls_hold() {
         format!("[Unit]\nDescription=Users\nAllowIsolate=yes\nWants=setup.service{wanted}\nAfter=setup.service{wanted}\n"),
     ));
     let files: Vec<(&str, &str)> = units.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    let machine = Machine::start(&files, &[]);
+    let machine = Machine::start(&files);
     machine.until("multi-user.target is up", |m| m.says(&["is-active", "multi-user.target"], "active"));
 
     let mut wrong = Vec::new();

@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod clean_exec;
 pub mod disk;
 pub mod keyring;
+pub mod listen_fds;
 pub mod loopback;
 pub mod mount_attr;
 pub mod namespace;

@@ -98,6 +98,7 @@ impl Engine {
                 self.with(&unit, world, |entry, stage| entry.life().cgroup_empty(stage));
             }
             Event::Elapsed => self.elapsed(world),
+            Event::Forget { unit } => self.forget_asked(&unit, world),
             Event::Reload => self.reload(world),
             other => self.outside(other, world),
         }

@@ -292,6 +292,11 @@ pub enum Event {
     },
     /// The time of [`Engine::deadline`](crate::Engine::deadline) has come.
     Elapsed,
+    /// Let go of a unit that is down and has no job. It comes back when somebody names it.
+    Forget {
+        /// The unit.
+        unit: UnitName,
+    },
     /// daemon-reload: read all unit files again, keep all state.
     Reload,
 }

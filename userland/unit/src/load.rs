@@ -18,7 +18,7 @@ mod unit;
 mod value;
 
 pub(crate) use timer::STAMPS;
-pub use value::{CAPABILITIES, signal_name};
+pub use value::{CAPABILITIES, amount, capability_name, percent, signal_name};
 pub(crate) use value::{capability, status_name};
 
 use std::collections::{BTreeMap, BTreeSet};

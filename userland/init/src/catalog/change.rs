@@ -15,6 +15,9 @@ use super::Directories;
 use super::find::{Entry, entries, entry, is_null, read};
 use super::install::Install;
 
+/// Where `set-property` has its drop-ins.
+const CONTROL: [&str; 2] = ["etc/systemd/system.control", "run/systemd/system.control"];
+
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -30,6 +33,10 @@ pub enum Verb {
     Unmask,
     /// Enable or disable, as the preset files say.
     Preset,
+    /// The same, but nothing is disabled.
+    PresetEnable,
+    /// The same, but nothing is enabled.
+    PresetDisable,
     /// Make a file outside of the load path known.
     Link,
     /// Remove masks and drop-ins.
@@ -111,6 +118,44 @@ impl Directories {
         self.forget();
         result.map(|()| work.changes)
     }
+
+    /// Links `default.target` to a target's file.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn set_default(&self, target: &UnitName, force: bool) -> Result<Changes, ChangeError> {
+        self.link_one(target, "default.target", false, force)
+    }
+
+    /// Links a unit's file below a target's `.wants` or `.requires` folder.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub fn add_dependency(
+        &self,
+        unit: &UnitName,
+        target: &UnitName,
+        kind: &str,
+        runtime: bool,
+    ) -> Result<Changes, ChangeError> {
+        self.link_one(unit, &format!("{target}.{kind}/{unit}"), runtime, false)
+    }
+
+    fn link_one(
+        &self,
+        unit: &UnitName,
+        link: &str,
+        runtime: bool,
+        force: bool,
+    ) -> Result<Changes, ChangeError> {
+        let change = Change { verb: Verb::Link, names: Vec::new(), runtime, force };
+        let mut work =
+            Work { all: self, change: &change, changes: Changes::default(), seen: BTreeSet::new() };
+        let (file, ..) = work.install(unit)?;
+        let result = work.link(&work.config().join(link), &file);
+        self.forget();
+        result.map(|()| work.changes)
+    }
 }
 
 struct Work<'a> {
@@ -147,8 +192,12 @@ impl Work<'_> {
             }
             Verb::Mask => self.link(&self.config().join(name.as_str()), Path::new("/dev/null")),
             Verb::Unmask => self.unmask(name),
-            Verb::Preset if super::preset::is_enabled(&self.all.root, name) => self.enable(name),
-            Verb::Preset => self.disable(name),
+            Verb::Preset | Verb::PresetEnable if super::preset::is_enabled(&self.all.root, name) => {
+                self.enable(name)
+            }
+            Verb::PresetEnable => Ok(()),
+            Verb::PresetDisable if super::preset::is_enabled(&self.all.root, name) => Ok(()),
+            Verb::Preset | Verb::PresetDisable => self.disable(name),
             Verb::Link => Err(ChangeError::Missing(name.to_string())),
             Verb::Revert => self.revert(name),
         }
@@ -264,6 +313,13 @@ impl Work<'_> {
                 self.unlink(&path)?;
             }
             let drop_ins = folder.join(format!("{name}.d"));
+            for (_, path) in entries(&drop_ins) {
+                self.unlink(&path)?;
+            }
+            let _ = fs::remove_dir(drop_ins);
+        }
+        for folder in CONTROL {
+            let drop_ins = self.all.root.join(folder).join(format!("{name}.d"));
             for (_, path) in entries(&drop_ins) {
                 self.unlink(&path)?;
             }

@@ -12,12 +12,17 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use unit::{Catalog, Sources, UnitFileState, UnitName};
 
 use index::Index;
+
+pub use preset::is_enabled as is_preset;
 
 pub use change::{Change, ChangeError, ChangeKind, Changes, Verb};
 
@@ -47,6 +52,8 @@ pub struct Directories {
     /// In order of precedence.
     folders: Vec<PathBuf>,
     index: Index,
+    /// When a unit's files were last read.
+    read: RefCell<HashMap<UnitName, SystemTime>>,
 }
 
 impl Directories {
@@ -60,7 +67,7 @@ impl Directories {
     #[must_use]
     pub fn below(root: &Path) -> Directories {
         let folders = FOLDERS.iter().map(|folder| root.join(folder)).collect();
-        Directories { root: root.to_owned(), folders, index: Index::default() }
+        Directories { root: root.to_owned(), folders, index: Index::default(), read: RefCell::default() }
     }
 
     /// The folders, those of higher precedence first.
@@ -85,6 +92,16 @@ impl Directories {
     #[must_use]
     pub fn resolve(&self, name: &UnitName) -> UnitName {
         self.find(name).ok().and_then(|found| found.alias_of).unwrap_or_else(|| name.clone())
+    }
+
+    /// Whether files of a unit have changed, or gone, since they were read.
+    #[must_use]
+    pub fn is_stale<'a>(&self, name: &UnitName, files: impl Iterator<Item = &'a String>) -> bool {
+        let read = self.read.borrow().get(name).copied();
+        let changed = |file: &String| fs::metadata(file).and_then(|data| data.modified()).ok();
+        read.is_some_and(|read| {
+            files.map(changed).any(|changed| changed.is_none_or(|changed| changed > read))
+        })
     }
 
     /// A path as it is for those to whom the root is `/`.
@@ -128,6 +145,7 @@ impl Directories {
 
 impl Catalog for Directories {
     fn find(&self, name: &UnitName) -> Result<Sources, String> {
+        self.read.borrow_mut().insert(name.clone(), SystemTime::now());
         find::sources(self, name)
     }
 

@@ -18,7 +18,7 @@ const FOLDERS: [&str; 5] = [
 ];
 
 /// Whether the presets below this root enable the unit; without a word they do.
-pub(super) fn is_enabled(root: &Path, name: &UnitName) -> bool {
+pub fn is_enabled(root: &Path, name: &UnitName) -> bool {
     let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for folder in FOLDERS {
         for (file, path) in entries(&root.join(folder)) {

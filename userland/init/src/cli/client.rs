@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zvariant::Type;
 
-use crate::dbus::ROOT;
-use crate::dbus::message::{LONGEST, Malformed, Message, MessageType};
+use crate::dbus::{NAME, ROOT};
+use wire::message::LONGEST;
+use wire::{Malformed, Message, MessageType};
 
 /// What can go wrong between client and manager.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +94,10 @@ impl Client {
     pub fn call<R: DeserializeOwned + Type>(&mut self, mut call: Message) -> Result<R, Trouble> {
         self.serial += 1;
         call.serial = self.serial;
-        self.stream.write_all(&call.encode()?)?;
+        if call.destination.is_empty() {
+            call.destination = NAME.into();
+        }
+        wire::connection::write(&self.stream, &call)?;
         loop {
             let answer = self.receive()?;
             match answer.kind {

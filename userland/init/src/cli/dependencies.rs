@@ -15,7 +15,8 @@ pub(super) fn list_dependencies(session: &mut Session<'_>, units: &[String]) -> 
     for name in units {
         session.say(&name)?;
         let mut branch = BTreeSet::from([name.clone()]);
-        below(session, &name, &mut branch, "")?;
+        let indent = if session.options.plain { "  " } else { "" };
+        below(session, &name, &mut branch, indent)?;
     }
     Ok(0)
 }
@@ -29,6 +30,9 @@ fn below(
     let properties = Properties::of_unit(&mut session.client, name)?;
     let kinds = if session.options.reverse { REVERSE } else { FORWARD };
     let children: BTreeSet<String> = kinds.iter().flat_map(|kind| properties.list(kind)).collect();
+    let mut children: Vec<String> = children.into_iter().collect();
+    // Targets last: what they open is long.
+    children.sort_by_cached_key(|name| (name.ends_with(".target"), name.to_lowercase()));
     let count = children.len();
     for (at, child) in children.into_iter().enumerate() {
         let child_properties = Properties::of_unit(&mut session.client, &child)?;
@@ -39,14 +43,13 @@ fn below(
         };
         let (knot, line) = if at + 1 == count { ("└─", "  ") } else { ("├─", "│ ") };
         if session.options.plain {
-            session.say(&format!("{mark} {indent}{child}"))?;
+            session.say(&format!("{indent}{child}"))?;
         } else {
             session.say(&format!("{mark} {indent}{knot}{child}"))?;
         }
         let open = child.ends_with(".target") || session.options.all;
         if open && branch.len() < DEEPEST && branch.insert(child.clone()) {
-            let deeper =
-                if session.options.plain { format!("{indent}  ") } else { format!("{indent}{line}") };
+            let deeper = if session.options.plain { indent.to_owned() } else { format!("{indent}{line}") };
             below(session, &child, branch, &deeper)?;
             branch.remove(&child);
         }

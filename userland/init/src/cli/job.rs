@@ -8,8 +8,14 @@ use super::names::mangle;
 use super::properties::Properties;
 use super::{Outcome, Session, Trouble};
 
-/// systemctl's exit code for a unit that is not there (LSB: program is not installed).
+/// LSB: the feature is not implemented.
+const NOT_IMPLEMENTED: u8 = 3;
+/// LSB: the privilege is not there.
+const NO_PERMISSION: u8 = 4;
+/// LSB: the program is not installed.
 const NOT_INSTALLED: u8 = 5;
+/// LSB: the program is not configured.
+const NOT_CONFIGURED: u8 = 6;
 
 pub(super) fn start(session: &mut Session<'_>, units: &[String]) -> Outcome {
     session.jobs("StartUnit", "start", units, "replace")
@@ -40,7 +46,7 @@ pub(super) fn reload_or_try_restart(session: &mut Session<'_>, units: &[String])
 }
 
 pub(super) fn isolate(session: &mut Session<'_>, units: &[String]) -> Outcome {
-    session.jobs("StartUnit", "isolate", units, "isolate")
+    session.jobs("StartUnit", "start", units, "isolate")
 }
 
 pub(super) fn default(session: &mut Session<'_>, _: &[String]) -> Outcome {
@@ -51,9 +57,13 @@ pub(super) fn rescue(session: &mut Session<'_>, _: &[String]) -> Outcome {
     isolate(session, &["rescue.target".into()])
 }
 
+pub(super) fn emergency(session: &mut Session<'_>, _: &[String]) -> Outcome {
+    isolate(session, &["emergency.target".into()])
+}
+
 pub(super) fn kill(session: &mut Session<'_>, units: &[String]) -> Outcome {
     let Some(signal) = signal_number(&session.options.signal) else {
-        session.complain(&format!("Failed to parse signal string {}.", session.options.signal));
+        session.complain(&format!("Failed to parse signal string \"{}\".", session.options.signal));
         return Ok(1);
     };
     let whom = session.options.kill_whom.clone();
@@ -81,14 +91,20 @@ pub(super) fn cancel(session: &mut Session<'_>, jobs: &[String]) -> Outcome {
             session.complain(&format!("Failed to parse job id \"{job}\"."));
             return Ok(1);
         };
-        session.client.manager::<_, ()>("CancelJob", &id)?;
+        match session.client.manager::<_, ()>("CancelJob", &id) {
+            Err(trouble @ Trouble::Refused { .. }) if !is_denied(&trouble) => {
+                session.complain(&format!("Failed to cancel job {id}: {trouble}"));
+                return Ok(1);
+            }
+            done => done?,
+        }
     }
     Ok(0)
 }
 
 impl Session<'_> {
     /// Does something with each unit, goes on after a failure, and tells it.
-    fn each(
+    pub(super) fn each(
         &mut self,
         units: &[String],
         what: &str,
@@ -117,11 +133,18 @@ impl Session<'_> {
         let mut waiting = HashMap::new();
         for name in names {
             match self.client.manager::<_, OwnedObjectPath>(method, &(name.as_str(), mode.as_str())) {
-                Ok(path) => _ = waiting.insert(path, name),
+                Ok(path) => {
+                    self.warn_if_stale(&name)?;
+                    waiting.insert(path, name);
+                }
                 Err(trouble @ Trouble::Refused { .. }) if !is_denied(&trouble) => {
                     let _ = writeln!(self.err, "Failed to {what} {name}: {trouble}");
-                    let missing = trouble.name() == "org.freedesktop.systemd1.NoSuchUnit";
-                    code = if missing { NOT_INSTALLED } else { 1 };
+                    if !["NoSuchUnit", "UnitMasked", "JobTypeNotApplicable"]
+                        .contains(&last_part(trouble.name()))
+                    {
+                        self.complain(&format!("See system logs and 'systemctl status {name}' for details."));
+                    }
+                    code = exit_code(trouble.name());
                 }
                 Err(trouble) => return Err(trouble),
             }
@@ -138,6 +161,19 @@ impl Session<'_> {
             }
         }
         Ok(code)
+    }
+
+    /// Says so if a unit's files are others than the manager has read.
+    pub(super) fn warn_if_stale(&mut self, name: &str) -> Result<(), Trouble> {
+        let properties = Properties::of_unit(&mut self.client, name)?;
+        if matches!(properties.get("NeedDaemonReload"), Some(zvariant::Value::Bool(true))) {
+            let name = properties.text("Id");
+            self.complain(&format!(
+                "Warning: The unit file, source configuration file or drop-ins of {name} changed on disk. \
+                 Run 'systemctl daemon-reload' to reload units."
+            ));
+        }
+        Ok(())
     }
 
     /// Why a job failed, as systemctl says it.
@@ -177,12 +213,27 @@ impl Session<'_> {
     }
 }
 
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
+}
+
+/// The exit code for an error by its name: LSB's for init scripts.
+fn exit_code(name: &str) -> u8 {
+    match last_part(name) {
+        "JobTypeNotApplicable" | "NotSupported" => NOT_IMPLEMENTED,
+        "AccessDenied" | "OnlyByDependency" | "NoIsolation" | "TransactionIsDestructive" => NO_PERMISSION,
+        "NoSuchUnit" => NOT_INSTALLED,
+        "LoadFailed" => NOT_CONFIGURED,
+        _ => 1,
+    }
+}
+
 fn is_denied(trouble: &Trouble) -> bool {
     trouble.name() == "org.freedesktop.DBus.Error.AccessDenied"
 }
 
 /// The number of a signal: `9`, `KILL`, `SIGKILL`, `kill`.
-fn signal_number(text: &str) -> Option<i32> {
+pub(super) fn signal_number(text: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",

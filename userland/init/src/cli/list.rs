@@ -1,9 +1,13 @@
 //! `list-units`, `list-unit-files`, `list-jobs`: tables.
 
+use std::path::Path;
+
+use unit::UnitName;
 use zvariant::OwnedObjectPath;
 
+use super::names::by_type;
 use super::table::Table;
-use super::{Outcome, Session};
+use super::{Outcome, Session, Trouble};
 
 /// The mark in front of a unit: only what needs attention has one.
 fn attention(load: &str, active: &str) -> &'static str {
@@ -47,7 +51,7 @@ pub(super) fn units(session: &mut Session<'_>, patterns: &[String]) -> Outcome {
     if legend {
         let count = table.len();
         if table.is_empty() {
-            session.say(&format!("{count} loaded units listed."))?;
+            closing(session, count, &states)?;
             return Ok(0);
         }
         session.say(concat!(
@@ -58,27 +62,37 @@ pub(super) fn units(session: &mut Session<'_>, patterns: &[String]) -> Outcome {
         if with_jobs {
             session.say("JOB    = Pending job for the unit.")?;
         }
-        let more = if everything { "" } else { " Pass --all to see loaded but inactive units, too." };
-        session.say(&format!("{count} loaded units listed.{more}"))?;
-        session.say("To show all installed unit files use 'systemctl list-unit-files'.")?;
+        closing(session, count, &states)?;
     }
     Ok(0)
+}
+
+/// How many there are, and how to see more.
+fn closing(session: &mut Session<'_>, count: usize, states: &[String]) -> Result<(), Trouble> {
+    let all = session.options.all || states.iter().any(|state| state == "inactive");
+    let text = match (all, states.is_empty()) {
+        (true, _) => format!("{count} loaded units listed."),
+        (false, true) => {
+            format!("{count} loaded units listed. Pass --all to see loaded but inactive units, too.")
+        }
+        (false, false) => return session.say(&format!("{count} loaded units listed.")),
+    };
+    session.say(&text)?;
+    session.say("To show all installed unit files use 'systemctl list-unit-files'.")
 }
 
 pub(super) fn unit_files(session: &mut Session<'_>, patterns: &[String]) -> Outcome {
     let arguments = (&session.options.state, patterns);
     let mut files: Vec<(String, String)> = session.client.manager("ListUnitFilesByPatterns", &arguments)?;
     let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    files.sort_by_cached_key(|(path, _)| {
-        let name = name(path);
-        name.rsplit_once('.').map(|(stem, kind)| (kind.to_owned(), stem.to_owned()))
-    });
+    files.sort_by_cached_key(|(path, _)| by_type(&name(path)));
     let types = &session.options.types;
-    let mut table = Table::new(&["UNIT FILE", "STATE"]);
+    let mut table = Table::new(&["UNIT FILE", "STATE", "PRESET"]);
     for (path, state) in files {
         let name = name(&path);
         if types.is_empty() || types.iter().any(|wanted| name.ends_with(&format!(".{wanted}"))) {
-            table.row("", vec![name, state]);
+            let preset = preset(&name, &state).to_owned();
+            table.row("", vec![name, state, preset]);
         }
     }
     let legend = !session.options.no_legend;
@@ -86,7 +100,19 @@ pub(super) fn unit_files(session: &mut Session<'_>, patterns: &[String]) -> Outc
     if legend {
         session.say(&format!("\n{} unit files listed.", table.len()))?;
     }
-    Ok(0)
+    Ok(u8::from(table.is_empty() && !patterns.is_empty()))
+}
+
+/// What the preset files say of it, where that is of any use.
+fn preset(name: &str, state: &str) -> &'static str {
+    let name = UnitName::parse(name)
+        .ok()
+        .filter(|_| !matches!(state, "alias" | "static" | "generated" | "transient"));
+    match name.map(|name| crate::catalog::is_preset(Path::new("/"), &name)) {
+        Some(true) => "enabled",
+        Some(false) => "disabled",
+        None => "-",
+    }
 }
 
 pub(super) fn jobs(session: &mut Session<'_>, patterns: &[String]) -> Outcome {

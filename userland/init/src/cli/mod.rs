@@ -5,22 +5,26 @@
 //! of systemctl(1), so that scripts and fingers need not learn anew. Everybody reads; what changes things needs
 //! root, and the refusal says so.
 
+pub(crate) mod assignment;
 mod cat;
 mod client;
 mod dependencies;
+mod edit;
 mod files;
 mod job;
 mod list;
 mod names;
 mod options;
 mod power;
-mod properties;
+pub(crate) mod properties;
+mod runtime;
 mod show;
 mod state;
 mod status;
 mod system;
 mod table;
 pub(crate) mod time;
+mod triggers;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,7 +34,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub use client::{Client, Trouble};
+pub(crate) use names::{Line, mangle};
 use options::Options;
+pub(crate) use status::Tree;
 
 use crate::dbus::SOCKET;
 
@@ -66,6 +72,10 @@ const fn verb(
 /// Every verb, in the order of the help.
 const VERBS: &[Verb] = &[
     verb("list-units", "[PATTERN…]", "List units in memory", list::units),
+    verb("list-sockets", "[PATTERN…]", "List sockets in memory, by address", triggers::sockets),
+    verb("list-timers", "[PATTERN…]", "List timers in memory, by next time", triggers::timers),
+    verb("list-automounts", "[PATTERN…]", "List automounts in memory, by path", triggers::automounts),
+    verb("list-paths", "[PATTERN…]", "List path units in memory, by path", triggers::paths),
     verb("list-unit-files", "[PATTERN…]", "List installed unit files and their state", list::unit_files),
     verb(
         "list-dependencies",
@@ -88,26 +98,52 @@ const VERBS: &[Verb] = &[
     verb("reload", "UNIT…", "Have units read their configuration again", job::reload),
     verb("reload-or-restart", "UNIT…", "Reload units that can, restart the others", job::reload_or_restart),
     verb("try-reload-or-restart", "UNIT…", "The same, but only of active units", job::reload_or_try_restart),
+    verb("force-reload", "UNIT…", "The same as reload-or-restart", job::reload_or_restart),
+    verb("condrestart", "UNIT…", "The same as try-restart", job::try_restart),
     verb("isolate", "UNIT", "Start a unit and stop all others", job::isolate),
     verb("kill", "UNIT…", "Send a signal to a unit's processes", job::kill),
+    verb("freeze", "UNIT…", "Stop the processes of units where they are", runtime::freeze),
+    verb("thaw", "UNIT…", "Let frozen units go on", runtime::thaw),
+    verb("clean", "UNIT…", "Remove directories of units that are down", runtime::clean),
+    verb("set-property", "UNIT NAME=VALUE…", "Set resource limits of a unit", runtime::set_property),
     verb("reset-failed", "[UNIT…]", "Forget that units failed", job::reset_failed),
     verb("cancel", "[JOB…]", "Cancel jobs", job::cancel),
     verb("enable", "UNIT…", "Start units at boot", files::enable),
     verb("disable", "UNIT…", "Do not start units at boot", files::disable),
     verb("reenable", "UNIT…", "Disable, then enable units", files::reenable),
     verb("preset", "UNIT…", "Enable or disable units as the image says", files::preset),
+    verb("preset-all", "", "The same for all units", files::preset_all),
     verb("mask", "UNIT…", "Make it impossible to start units", files::mask),
     verb("unmask", "UNIT…", "Undo mask", files::unmask),
     verb("revert", "UNIT…", "Return to the image's version of units", files::revert),
+    verb("link", "PATH…", "Make unit files elsewhere known", files::link),
+    verb("add-wants", "TARGET UNIT…", "Have a target want units", files::add_wants),
+    verb("add-requires", "TARGET UNIT…", "Have a target require units", files::add_requires),
+    verb("edit", "UNIT…", "Edit a drop-in (--full: the file) of units", edit::edit),
     verb("daemon-reload", "", "Read all unit files again", system::daemon_reload),
     verb("daemon-reexec", "", "Execute the manager anew", system::daemon_reexec),
     verb("get-default", "", "Show the target that is booted into", system::get_default),
+    verb("set-default", "TARGET", "Set it", system::set_default),
     verb("show-environment", "", "Show the variables that services inherit", system::show_environment),
     verb("set-environment", "NAME=VALUE…", "Set some", system::set_environment),
     verb("unset-environment", "NAME…", "Remove some", system::unset_environment),
+    verb("import-environment", "[NAME…]", "Set them as they are here", system::import_environment),
+    verb("log-level", "[LEVEL]", "Show, or set, what the manager logs", system::log_level),
+    verb("log-target", "", "Show where the manager logs to", system::log_target),
+    verb("service-watchdogs", "", "Show whether watchdogs of services are minded", system::service_watchdogs),
     verb("poweroff", "", "Stop everything and power off", power::poweroff),
     verb("reboot", "", "Stop everything and reboot", power::reboot),
     verb("halt", "", "Stop everything and halt", power::halt),
+    verb("kexec", "", "Refused: there is no kernel to go to", runtime::refused),
+    verb("suspend", "", "Refused: this system does not sleep", runtime::refused),
+    verb("hibernate", "", "Refused as well", runtime::refused),
+    verb("hybrid-sleep", "", "Refused as well", runtime::refused),
+    verb("suspend-then-hibernate", "", "Refused as well", runtime::refused),
+    verb("switch-root", "", "Refused: updates are booted into", runtime::refused),
+    verb("exit", "", "Refused: use poweroff", runtime::refused),
+    verb("bind", "UNIT PATH…", "Refused: use BindPaths=", runtime::refused),
+    verb("mount-image", "UNIT PATH…", "Refused as well", runtime::refused),
+    verb("emergency", "", "Go to emergency.target", job::emergency),
     verb("default", "", "Go to default.target", job::default),
     verb("rescue", "", "Go to rescue.target", job::rescue),
 ];
@@ -176,7 +212,7 @@ fn execute(options: Options, socket: &Path, out: &mut dyn Write, err: &mut dyn W
         let _ = writeln!(err, "Unknown command verb {name}. Try: systemctl --help");
         return 1;
     };
-    if verb.takes.starts_with("UNIT") && options.units.is_empty() {
+    if !verb.takes.is_empty() && !verb.takes.starts_with('[') && options.units.is_empty() {
         let _ = writeln!(err, "Too few arguments: systemctl {} {}", verb.name, verb.takes);
         return 1;
     }

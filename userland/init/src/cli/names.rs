@@ -33,13 +33,16 @@ pub fn mangle(typed: &str) -> String {
     format!("{typed}.service")
 }
 
+/// How systemctl sorts: by type, then by name, whatever the case.
+pub fn by_type(name: &str) -> (String, String) {
+    (name.rsplit('.').next().unwrap_or_default().to_lowercase(), name.to_lowercase())
+}
+
 impl Session<'_> {
     /// The units in these states and with these names that are in memory.
     pub(super) fn units(&mut self, states: &[String], patterns: &[String]) -> Result<Vec<Line>, Trouble> {
         let mut lines: Vec<Line> = self.client.manager("ListUnitsByPatterns", &(states, patterns))?;
-        // As systemctl: by type, then by name.
-        let key = |name: &str| name.rsplit_once('.').map(|(stem, kind)| (kind.to_owned(), stem.to_owned()));
-        lines.sort_by_cached_key(|line| key(&line.0));
+        lines.sort_by_cached_key(|line| by_type(&line.0));
         Ok(lines)
     }
 

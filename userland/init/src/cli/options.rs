@@ -70,9 +70,18 @@ pub struct Options {
     /// Format of those lines
     #[arg(short, long, value_name = "FORMAT", default_value = "short")]
     pub output: String,
-    /// Show whole lines (they always are)
+    /// Show whole lines (they always are); with edit: the whole file
     #[arg(short = 'l', long)]
     pub full: bool,
+    /// With edit: the name of the drop-in
+    #[arg(long, value_name = "NAME", default_value = "override.conf")]
+    pub drop_in: String,
+    /// With clean: what to remove (runtime, state, cache, logs, configuration, all)
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub what: Vec<String>,
+    /// With preset and preset-all: full, enable-only, disable-only
+    #[arg(long, value_name = "MODE", default_value = "full")]
+    pub preset_mode: String,
     /// No pager (there never is one)
     #[arg(long)]
     pub no_pager: bool,

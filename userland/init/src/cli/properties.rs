@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use zvariant::{OwnedValue, Signature, Type, Value};
 
 use super::client::{Client, Trouble};
-use crate::dbus::message::Message;
 use crate::dbus::{ROOT, path};
+use wire::Message;
 
 /// Names and values, in the manager's order.
 #[derive(Debug, Default)]

@@ -28,11 +28,9 @@ pub(super) fn status(session: &mut Session<'_>, units: &[String]) -> Outcome {
             Err(_) => names.extend(session.expand(std::slice::from_ref(typed))?),
         }
     }
-    for (at, name) in names.iter().enumerate() {
-        if at > 0 {
-            session.say("")?;
-        }
-        code = code.max(one(session, name)?);
+    let mut shown = false;
+    for name in &names {
+        code = code.max(one(session, name, &mut shown)?);
     }
     Ok(code)
 }
@@ -45,22 +43,25 @@ fn unit_of(session: &mut Session<'_>, pid: u32) -> Result<String, Trouble> {
     }
 }
 
-fn one(session: &mut Session<'_>, name: &str) -> Outcome {
+/// `shown`: another one was shown before.
+fn one(session: &mut Session<'_>, name: &str, shown: &mut bool) -> Outcome {
     let properties = Properties::of_unit(&mut session.client, name)?;
     if properties.text("LoadState") == "not-found" && properties.text("ActiveState") == "inactive" {
         session.complain(&format!("Unit {name} could not be found."));
         return Ok(UNKNOWN);
     }
+    if std::mem::replace(shown, true) {
+        session.say("")?;
+    }
+    session.warn_if_stale(name)?;
     let mut text = head(&properties, time::now());
     let id = properties.text("Id").to_owned();
     let group = properties.text("ControlGroup").to_owned();
     if !group.is_empty() {
         let processes = session.client.manager("GetUnitProcesses", &id)?;
         let tree = Tree::new(&group, processes);
-        if !tree.is_empty() {
-            let _ = writeln!(text, "     CGroup: {group}");
-            tree.write(&mut text, MARGIN);
-        }
+        let _ = writeln!(text, "     CGroup: {group}");
+        tree.write(&mut text, MARGIN);
     }
     write!(session.out, "{text}")?;
     log(session, &id)?;
@@ -285,14 +286,14 @@ fn system(session: &mut Session<'_>) -> Outcome {
 
 /// Processes by cgroup: the ones right there, then the cgroups below.
 #[derive(Debug, Default)]
-struct Tree {
+pub(crate) struct Tree {
     processes: BTreeMap<u32, String>,
     below: BTreeMap<String, Tree>,
 }
 
 impl Tree {
     /// Of processes below the cgroup `root`.
-    fn new(root: &str, processes: Vec<(String, u32, String)>) -> Tree {
+    pub(crate) fn new(root: &str, processes: Vec<(String, u32, String)>) -> Tree {
         let mut tree = Tree::default();
         for (cgroup, pid, command) in processes {
             let rest = cgroup.strip_prefix(root).unwrap_or(&cgroup);
@@ -305,8 +306,11 @@ impl Tree {
         tree
     }
 
-    fn is_empty(&self) -> bool {
-        self.processes.is_empty() && self.below.is_empty()
+    /// As lines, each behind an indent.
+    pub(crate) fn text(&self, indent: &str) -> String {
+        let mut text = String::new();
+        self.write(&mut text, indent);
+        text
     }
 
     fn write(&self, text: &mut String, indent: &str) {

@@ -1,14 +1,14 @@
 //! The server as the event loop knows it, and the real manager as the server knows it.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, Verb};
+use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, UnitType, Verb};
 use zvariant::Value;
 
 use super::property::{Facts, strings};
-use super::world::{Failure, FileChanges, FileVerb, Job, Listed, Notice, Process, World};
-use super::{SOCKET, Server, facts};
+use super::world::{Failure, FileChanges, FileVerb, Job, Listed, Notice, Process, Settings, World};
+use super::{SOCKET, Server, control, dump, facts};
 use crate::catalog::{self, ChangeError, ChangeKind};
 use crate::face::News;
 use crate::manager::Manager;
@@ -22,7 +22,7 @@ impl Face {
     /// # Errors
     /// `/run/systemd` is missing or not writable.
     pub fn listen() -> std::io::Result<Face> {
-        Server::listen(Path::new(SOCKET)).map(Face)
+        Server::listen(Path::new(SOCKET), Path::new(super::bus::SOCKET)).map(Face)
     }
 }
 
@@ -53,9 +53,35 @@ fn notice(news: &News) -> Notice {
             Notice::Refused { ticket: *ticket, failure: Failure::new(error.dbus_name(), error.to_string()) }
         }
         News::Changed { unit } => Notice::Changed(unit.to_string()),
+        News::Loaded { unit } => Notice::Loaded(unit.to_string()),
+        News::StartupFinished { kernel, all } => {
+            Notice::StartupFinished([0, 0, *kernel, 0, all.saturating_sub(*kernel), *all])
+        }
+        News::Forgotten { unit } => Notice::Forgotten(unit.to_string()),
         News::Reloading(active) => Notice::Reloading(*active),
         News::UnitFilesChanged => Notice::UnitFilesChanged,
     }
+}
+
+/// What was done to unit files, or why not, in the face's words.
+fn file_changes(changes: Result<catalog::Changes, ChangeError>) -> Result<FileChanges, Failure> {
+    let changes = changes.map_err(|error| {
+        let name = match &error {
+            ChangeError::Name(_) => "org.freedesktop.DBus.Error.InvalidArgs",
+            ChangeError::Missing(_) => "org.freedesktop.DBus.Error.FileNotFound",
+            ChangeError::Masked(_) => "org.freedesktop.systemd1.UnitMasked",
+            ChangeError::InTheWay { .. } => "org.freedesktop.systemd1.UnitExists",
+            ChangeError::Unreadable(_) => "org.freedesktop.systemd1.BadUnitSetting",
+            ChangeError::Io { .. } => "org.freedesktop.DBus.Error.Failed",
+        };
+        Failure::new(name, error.to_string())
+    })?;
+    let line = |(kind, link, target): (ChangeKind, std::path::PathBuf, std::path::PathBuf)| {
+        let kind = if kind == ChangeKind::Symlink { "symlink" } else { "unlink" };
+        (kind.to_owned(), link.display().to_string(), target.display().to_string())
+    };
+    let done = changes.done.into_iter().map(line).collect();
+    Ok(FileChanges { carries_install_info: changes.carries_install_info, done })
 }
 
 fn listed(status: &UnitStatus) -> Listed {
@@ -103,6 +129,28 @@ impl World for Manager {
         ];
         facts.extend(measured.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?)))));
         facts.insert("ControlGroup", self.cgroup_of(name).unwrap_or_default().into());
+        let freezes = matches!(name.unit_type(), UnitType::Service | UnitType::Scope | UnitType::Slice);
+        facts.extend([
+            ("NeedDaemonReload", Value::from(self.is_stale(&status.definition))),
+            ("Transient", Value::from(self.is_transient(name))),
+            ("CanFreeze", freezes.into()),
+            ("FreezerState", control::freezer_state(self, name).into()),
+            ("CanClean", strings(control::cleanable(&status.definition).into_iter().map(|(kind, _)| kind))),
+            (
+                "CollectMode",
+                if status.definition.collect_failed { "inactive-or-failed" } else { "inactive" }.into(),
+            ),
+        ]);
+        facts
+    }
+
+    fn state_facts(&self, name: &str) -> Facts {
+        let Some(status) = UnitName::parse(name).ok().and_then(|name| self.engine().status(&name)) else {
+            return Facts::new();
+        };
+        let mut facts = facts::of_unit(&status);
+        let group = self.cgroup_of(&status.definition.name).unwrap_or_default();
+        facts.insert("ControlGroup", group.into());
         facts
     }
 
@@ -129,6 +177,7 @@ impl World for Manager {
             ("NInstalledJobs", jobs.iter().map(|job| job.id.0).max().unwrap_or(0).into()),
             ("Architecture", self.host().architecture.clone().into()),
             ("Environment", strings(Manager::environment(self))),
+            ("LogLevel", crate::log::level().into()),
             ("UnitPath", strings(self.catalog().folders().iter().map(|folder| folder.display().to_string()))),
         ]);
         let stamps = [
@@ -213,26 +262,104 @@ impl World for Manager {
             FileVerb::Mask => catalog::Verb::Mask,
             FileVerb::Unmask => catalog::Verb::Unmask,
             FileVerb::Preset => catalog::Verb::Preset,
+            FileVerb::PresetEnable => catalog::Verb::PresetEnable,
+            FileVerb::PresetDisable => catalog::Verb::PresetDisable,
+            FileVerb::Link => catalog::Verb::Link,
             FileVerb::Revert => catalog::Verb::Revert,
         };
         let change = catalog::Change { verb, names: names.to_vec(), runtime, force };
-        let changes = Manager::change_unit_files(self, &change).map_err(|error| {
-            let name = match &error {
-                ChangeError::Name(_) => "org.freedesktop.DBus.Error.InvalidArgs",
-                ChangeError::Missing(_) => "org.freedesktop.DBus.Error.FileNotFound",
-                ChangeError::Masked(_) => "org.freedesktop.systemd1.UnitMasked",
-                ChangeError::InTheWay { .. } => "org.freedesktop.systemd1.UnitExists",
-                ChangeError::Unreadable(_) => "org.freedesktop.systemd1.BadUnitSetting",
-                ChangeError::Io { .. } => "org.freedesktop.DBus.Error.Failed",
-            };
-            Failure::new(name, error.to_string())
-        })?;
-        let line = |(kind, link, target): (ChangeKind, std::path::PathBuf, std::path::PathBuf)| {
-            let kind = if kind == ChangeKind::Symlink { "symlink" } else { "unlink" };
-            (kind.to_owned(), link.display().to_string(), target.display().to_string())
-        };
-        let done = changes.done.into_iter().map(line).collect();
-        Ok(FileChanges { carries_install_info: changes.carries_install_info, done })
+        file_changes(Manager::change_unit_files(self, &change))
+    }
+
+    fn set_default_target(&mut self, name: &str, force: bool) -> Result<FileChanges, Failure> {
+        let Ok(name) = UnitName::parse(name) else { return Err(Failure::no_such_unit(name)) };
+        let changes = self.catalog().set_default(&name, force);
+        self.tell(News::UnitFilesChanged);
+        file_changes(changes)
+    }
+
+    fn add_dependency(
+        &mut self,
+        names: &[String],
+        target: &str,
+        kind: &str,
+        runtime: bool,
+    ) -> Result<FileChanges, Failure> {
+        let mut all = FileChanges::default();
+        for name in [target].into_iter().chain(names.iter().map(String::as_str)) {
+            UnitName::parse(name).map_err(|error| Failure::arguments(error.to_string()))?;
+        }
+        for name in names {
+            let (Ok(unit), Ok(target)) = (UnitName::parse(name), UnitName::parse(target)) else { continue };
+            all.done.extend(file_changes(self.catalog().add_dependency(&unit, &target, kind, runtime))?.done);
+        }
+        self.tell(News::UnitFilesChanged);
+        Ok(all)
+    }
+
+    fn set_properties(&mut self, name: &str, runtime: bool, properties: &Settings) -> Result<(), Failure> {
+        control::set_properties(self, name, runtime, properties)
+    }
+
+    fn make_transient(
+        &mut self,
+        name: &str,
+        properties: &Settings,
+        handed: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
+        control::make_transient(self, name, properties, handed)
+    }
+
+    fn attach(&mut self, name: &str, below: &str, pids: &[u32]) -> Result<(), Failure> {
+        control::attach(self, name, below, pids)
+    }
+
+    fn abandon(&mut self, name: &str) {
+        control::abandon(self, name);
+    }
+
+    fn freeze(&mut self, name: &str, frozen: bool) -> Result<(), Failure> {
+        control::freeze(self, name, frozen)
+    }
+
+    fn clean(&mut self, name: &str, kinds: &[String]) -> Result<(), Failure> {
+        control::clean(self, name, kinds)
+    }
+
+    fn dump(&self) -> String {
+        dump::text(self)
+    }
+
+    fn set_show_status(&mut self, show: bool) {
+        self.show_status = show;
+    }
+
+    fn log_level(&self) -> &'static str {
+        crate::log::level()
+    }
+
+    fn set_log_level(&mut self, level: &str) -> bool {
+        crate::log::set_level(level)
+    }
+
+    fn hold(&mut self, name: &str, holder: &str) {
+        if let Ok(name) = UnitName::parse(name) {
+            Manager::hold(self, name, holder);
+        }
+    }
+
+    fn release(&mut self, name: &str, holder: &str) {
+        if let Ok(name) = UnitName::parse(name) {
+            Manager::release(self, &name, holder);
+        }
+    }
+
+    fn has_holders(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
+    fn unref(&mut self, holder: &str) {
+        self.release_all(holder);
     }
 
     fn default_target(&self) -> Option<String> {

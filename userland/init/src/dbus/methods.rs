@@ -8,14 +8,18 @@ mod files;
 mod introspect;
 mod jobs;
 mod listing;
+mod login;
 mod properties;
+mod settings;
 mod system;
 
 use unit::UnitName;
 
-use super::message::{Body, Malformed, Message};
+pub use login::Inhibitors;
+
 use super::path::Object;
 use super::world::{Failure, Listed, World};
+use wire::{Body, Fds, Malformed, Message};
 
 /// A call on its way.
 pub struct Call<'a> {
@@ -25,10 +29,14 @@ pub struct Call<'a> {
     pub uid: u32,
     /// The caller's pid, from the kernel.
     pub pid: u32,
+    /// The caller's unique name, if it is on the bus.
+    pub name: Option<&'a str>,
     /// It may bring units into memory.
     pub may_load: bool,
     /// How many units it brought into memory.
     pub loaded: u32,
+    /// Who does not want the machine to go down.
+    pub inhibitors: &'a mut Inhibitors,
     /// The manager.
     pub world: &'a mut dyn World,
 }
@@ -38,8 +46,12 @@ pub struct Call<'a> {
 pub enum Answer {
     /// Here it is.
     Now(Body),
-    /// When the manager has queued or refused the job with this ticket.
+    /// Here it is, with descriptors.
+    With(Body, Fds),
+    /// When the manager has queued or refused the job with this ticket: the job's path.
     Later(u64),
+    /// The same, and then all that `EnqueueUnitJob` tells of the job.
+    LaterInFull(u64),
 }
 
 type Outcome = Result<Answer, Failure>;
@@ -95,13 +107,24 @@ fn interfaces(object: &Object) -> Vec<Methods> {
     match object {
         Object::Manager => interfaces.push((
             "org.freedesktop.systemd1.Manager",
-            &[listing::MANAGER, jobs::MANAGER, files::MANAGER, system::MANAGER],
+            &[listing::MANAGER, jobs::MANAGER, settings::MANAGER, files::MANAGER, system::MANAGER],
         )),
         Object::Unit(name) => {
-            interfaces.push(("org.freedesktop.systemd1.Unit", &[jobs::UNIT]));
-            interfaces.push((super::property::of_type(name).0, &[listing::TYPED]));
+            interfaces.push(("org.freedesktop.systemd1.Unit", &[jobs::UNIT, settings::UNIT]));
+            let own = super::property::of_type(name).0;
+            match own {
+                "org.freedesktop.systemd1.Scope" => {
+                    interfaces.push((own, &[listing::TYPED, settings::TYPED, settings::SCOPE]));
+                }
+                "org.freedesktop.systemd1.Service" => {
+                    interfaces.push((own, &[listing::TYPED, settings::TYPED, settings::SERVICE]));
+                }
+                _ => interfaces.push((own, &[listing::TYPED, settings::TYPED])),
+            }
         }
         Object::Job(_) => interfaces.push(("org.freedesktop.systemd1.Job", &[jobs::JOB])),
+        Object::Login => interfaces.push(("org.freedesktop.login1.Manager", &[login::MANAGER])),
+        Object::LogControl => interfaces.push(("org.freedesktop.LogControl1", &[])),
         Object::Node => {}
     }
     interfaces

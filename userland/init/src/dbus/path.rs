@@ -5,6 +5,11 @@
 
 use super::ROOT;
 
+/// Where logind has its manager.
+pub const LOGIN: &str = "/org/freedesktop/login1";
+/// Where a daemon has the settings of its log.
+pub const LOG_CONTROL: &str = "/org/freedesktop/LogControl1";
+
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
@@ -14,6 +19,10 @@ pub enum Object {
     Unit(String),
     /// A job by its number.
     Job(u32),
+    /// logind's manager, for the power verbs.
+    Login,
+    /// What is logged.
+    LogControl,
     /// A path above the objects: only to be introspected.
     Node,
 }
@@ -21,6 +30,11 @@ pub enum Object {
 impl Object {
     /// What this path names; `None`: nothing of ours.
     pub fn parse(path: &str) -> Option<Object> {
+        match path {
+            LOGIN => return Some(Object::Login),
+            LOG_CONTROL => return Some(Object::LogControl),
+            _ => {}
+        }
         let Some(rest) = path.strip_prefix(ROOT) else {
             let above = path == "/" || ROOT.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
             return above.then_some(Object::Node);

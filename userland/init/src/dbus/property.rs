@@ -116,6 +116,10 @@ pub type Interface = (&'static str, &'static [&'static [Property]]);
 pub const UNIT: Interface = ("org.freedesktop.systemd1.Unit", &[unit::UNIT]);
 /// The manager's.
 pub const MANAGER: Interface = ("org.freedesktop.systemd1.Manager", &[manager::MANAGER]);
+/// logind's manager's, as far as power goes.
+pub const LOGIN: Interface = ("org.freedesktop.login1.Manager", &[manager::LOGIN]);
+/// The log's.
+pub const LOG_CONTROL: Interface = ("org.freedesktop.LogControl1", &[manager::LOG_CONTROL]);
 /// A job's.
 pub const JOB: Interface = ("org.freedesktop.systemd1.Job", &[manager::JOB]);
 
@@ -204,7 +208,7 @@ pub fn job(id: u32) -> Value<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dbus::message::{Body, Message};
+    use wire::{Body, Message};
     use zvariant::OwnedValue;
 
     #[test]

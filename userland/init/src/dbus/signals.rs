@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use zvariant::{ObjectPath, Value};
 
-use super::message::{Malformed, Message};
 use super::property::{self, Default, Interface};
 use super::world::World;
 use super::{ROOT, path};
+use wire::{Malformed, Message};
 
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -31,6 +31,32 @@ pub fn job_new(job: u32, unit: &str) -> Result<Message, Malformed> {
 /// The name cannot be marshalled.
 pub fn job_removed(job: u32, unit: &str, result: &str) -> Result<Message, Malformed> {
     Message::signal(ROOT, MANAGER, "JobRemoved").with(&(job, object(path::of_job(job)), unit, result))
+}
+
+/// `UnitNew`.
+///
+/// # Errors
+/// The name cannot be marshalled.
+pub fn unit_new(unit: &str) -> Result<Message, Malformed> {
+    Message::signal(ROOT, MANAGER, "UnitNew").with(&(unit, object(path::of_unit(unit))))
+}
+
+/// `StartupFinished`.
+///
+/// # Errors
+/// None today.
+pub fn startup_finished(times: [u64; 6]) -> Result<Message, Malformed> {
+    let [firmware, loader, kernel, initrd, userspace, total] = times;
+    Message::signal(ROOT, MANAGER, "StartupFinished")
+        .with(&(firmware, loader, kernel, initrd, userspace, total))
+}
+
+/// `UnitRemoved`.
+///
+/// # Errors
+/// The name cannot be marshalled.
+pub fn unit_removed(unit: &str) -> Result<Message, Malformed> {
+    Message::signal(ROOT, MANAGER, "UnitRemoved").with(&(unit, object(path::of_unit(unit))))
 }
 
 /// `Reloading`.
@@ -92,7 +118,7 @@ const CHANGING_OF_TYPE: [&str; 14] = [
 /// `PropertiesChanged` of a unit in memory, first of its own type, then of all units' interface.
 pub fn changed(world: &dyn World, unit: &str) -> Vec<Message> {
     let Some(listed) = world.unit(unit) else { return Vec::new() };
-    let mut facts = world.facts(&listed.id);
+    let mut facts = world.state_facts(&listed.id);
     let mut signal = |interface: Interface, names: &[&'static str]| {
         let values: HashMap<&str, Value<'static>> = names
             .iter()
@@ -109,8 +135,15 @@ pub fn changed(world: &dyn World, unit: &str) -> Vec<Message> {
 }
 
 /// The signals of the manager, for introspection: name and types.
-pub const SIGNALS: [(&str, &str); 4] =
-    [("JobNew", "uos"), ("JobRemoved", "uoss"), ("Reloading", "b"), ("UnitFilesChanged", "")];
+pub const SIGNALS: [(&str, &str); 7] = [
+    ("UnitNew", "so"),
+    ("StartupFinished", "tttttt"),
+    ("UnitRemoved", "so"),
+    ("JobNew", "uos"),
+    ("JobRemoved", "uoss"),
+    ("Reloading", "b"),
+    ("UnitFilesChanged", ""),
+];
 
 /// The type of a default, for introspection.
 pub fn signature(default: Default) -> String {

@@ -12,7 +12,7 @@ use unit::{JobMode, KillWhom, Shutdown, Verb};
 use zvariant::Value;
 
 use super::property::Facts;
-use super::world::{FileChanges, FileVerb, Job, Listed, Process};
+use super::world::{FileChanges, FileVerb, Job, Listed, Process, Settings};
 use super::*;
 use crate::dbus::world::Failure;
 
@@ -35,6 +35,22 @@ impl Fake {
             let listed = Listed { id, description, load: "loaded", active: "active", sub, job: None };
             fake.units.insert(listed.id.clone(), listed);
         }
+        fake
+    }
+}
+
+impl Fake {
+    /// One with the bus's service up, and no logind.
+    pub(crate) fn with_bus() -> Fake {
+        let mut fake = Fake::new();
+        let up = Listed {
+            id: bus::UNIT.into(),
+            load: "loaded",
+            active: "active",
+            sub: "running",
+            ..Listed::default()
+        };
+        fake.units.insert(up.id.clone(), up);
         fake
     }
 }
@@ -143,6 +159,73 @@ impl World for Fake {
     fn power(&mut self, how: Shutdown) {
         self.asked.push(format!("{how:?}"));
     }
+    fn set_properties(&mut self, name: &str, runtime: bool, properties: &Settings) -> Result<(), Failure> {
+        let text = assign::file(name, "", properties)?;
+        self.asked.push(format!("set {name} {runtime} {text:?}"));
+        Ok(())
+    }
+    fn make_transient(&mut self, name: &str, properties: &Settings, _: Vec<OwnedFd>) -> Result<(), Failure> {
+        let text = assign::file(name, "", properties)?;
+        self.asked.push(format!("make {name} {text:?}"));
+        let load =
+            Listed { id: name.into(), load: "loaded", active: "inactive", sub: "dead", ..Listed::default() };
+        self.units.insert(name.into(), load);
+        Ok(())
+    }
+    fn attach(&mut self, name: &str, below: &str, pids: &[u32]) -> Result<(), Failure> {
+        self.asked.push(format!("attach {name} {below} {pids:?}"));
+        Ok(())
+    }
+    fn abandon(&mut self, name: &str) {
+        self.asked.push(format!("abandon {name}"));
+    }
+    fn freeze(&mut self, name: &str, frozen: bool) -> Result<(), Failure> {
+        self.asked.push(format!("freeze {name} {frozen}"));
+        Ok(())
+    }
+    fn clean(&mut self, name: &str, kinds: &[String]) -> Result<(), Failure> {
+        self.asked.push(format!("clean {name} {kinds:?}"));
+        Ok(())
+    }
+    fn set_default_target(&mut self, name: &str, force: bool) -> Result<FileChanges, Failure> {
+        self.asked.push(format!("default {name} {force}"));
+        Ok(FileChanges::default())
+    }
+    fn add_dependency(
+        &mut self,
+        names: &[String],
+        target: &str,
+        kind: &str,
+        runtime: bool,
+    ) -> Result<FileChanges, Failure> {
+        self.asked.push(format!("add {names:?} {target}.{kind} {runtime}"));
+        Ok(FileChanges::default())
+    }
+    fn dump(&self) -> String {
+        "-> Unit hello1.service:\n".into()
+    }
+    fn set_show_status(&mut self, show: bool) {
+        self.asked.push(format!("show status {show}"));
+    }
+    fn log_level(&self) -> &'static str {
+        "info"
+    }
+    fn set_log_level(&mut self, level: &str) -> bool {
+        self.asked.push(format!("log {level}"));
+        level == "debug"
+    }
+    fn hold(&mut self, name: &str, holder: &str) {
+        self.asked.push(format!("hold {name} {holder}"));
+    }
+    fn release(&mut self, name: &str, holder: &str) {
+        self.asked.push(format!("release {name} {holder}"));
+    }
+    fn has_holders(&self) -> bool {
+        false
+    }
+    fn unref(&mut self, holder: &str) {
+        self.asked.push(format!("unref {holder}"));
+    }
     fn environment(&self) -> Vec<String> {
         Vec::new()
     }
@@ -163,7 +246,12 @@ impl Stage {
     pub(crate) fn new() -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("private");
-        Stage { server: Server::listen(&path).unwrap(), world: Fake::new(), path, _directory: directory }
+        Stage {
+            server: Server::listen(&path, &directory.path().join("bus")).unwrap(),
+            world: Fake::new(),
+            path,
+            _directory: directory,
+        }
     }
 
     /// One turn of the event loop; false: nothing came for a moment.
@@ -218,6 +306,12 @@ macro_rules! systemctl {
             None => return eprintln!("skipped: needs root for a mount namespace"),
         }
     };
+}
+
+/// Runs a call as if it had come by a connection.
+fn dispatch(message: &Message, uid: u32, may_load: bool, world: &mut Fake) -> Result<Answer, Failure> {
+    let inhibitors = &mut methods::Inhibitors::default();
+    methods::dispatch(&mut Call { message, uid, pid: 1, name: None, may_load, loaded: 0, inhibitors, world })
 }
 
 #[test]
@@ -368,11 +462,7 @@ fn a_client_that_does_not_read_is_made_to_wait() {
 #[test]
 fn strangers_read_and_change_nothing() {
     let mut world = Fake::new();
-    let mut ask = |message: Message| {
-        let mut call =
-            Call { message: &message, uid: 1000, pid: 1, may_load: false, loaded: 0, world: &mut world };
-        methods::dispatch(&mut call)
-    };
+    let mut ask = |message: Message| dispatch(&message, 1000, false, &mut world);
     let manager = "org.freedesktop.systemd1.Manager";
     assert!(ask(Message::call(ROOT, manager, "ListUnits")).is_ok());
     assert!(ask(Message::call(ROOT, manager, "GetUnit").with(&"hello1.service").unwrap()).is_ok());
@@ -399,10 +489,70 @@ fn strangers_read_and_change_nothing() {
 fn introspection_names_every_method() {
     let mut world = Fake::new();
     let message = Message::call(ROOT, "org.freedesktop.DBus.Introspectable", "Introspect");
-    let mut call = Call { message: &message, uid: 0, pid: 1, may_load: true, loaded: 0, world: &mut world };
-    let Ok(Answer::Now(body)) = methods::dispatch(&mut call) else { panic!("no answer") };
+    let Ok(Answer::Now(body)) = dispatch(&message, 0, true, &mut world) else { panic!("no answer") };
     let xml: String = Message::reply(1).with_body(body).unwrap().body().unwrap();
     assert!(xml.contains("<method name=\"ListUnitsByPatterns\">"), "{xml}");
     assert!(xml.contains("<arg type=\"a(ssssssouso)\" direction=\"out\"/>"), "{xml}");
     assert!(xml.contains("<property name=\"SystemState\" type=\"s\" access=\"read\"/>"), "{xml}");
+}
+
+/// Methods of systemd 252's manager and units, with what they take and give: what its clients rely on.
+const OF_SYSTEMD: &str = "
+    org.freedesktop.systemd1.Manager GetUnit s o | GetUnitByPID u o | GetUnitByInvocationID ay o
+    | GetUnitByControlGroup s o | LoadUnit s o | StartUnit ss o | StartUnitWithFlags sst o | StartUnitReplace sss o
+    | StopUnit ss o | ReloadUnit ss o | RestartUnit ss o | TryRestartUnit ss o | ReloadOrRestartUnit ss o
+    | ReloadOrTryRestartUnit ss o | EnqueueUnitJob sss uososa(uosos) | KillUnit ssi - | CleanUnit sas -
+    | FreezeUnit s - | ThawUnit s - | ResetFailedUnit s - | SetUnitProperties sba(sv) - | BindMountUnit sssbb -
+    | MountImageUnit sssbba(ss) - | RefUnit s - | UnrefUnit s - | StartTransientUnit ssa(sv)a(sa(sv)) o
+    | GetUnitProcesses s a(sus) | AttachProcessesToUnit ssau - | AbandonScope s - | GetJob u o
+    | GetJobAfter u a(usssoo) | GetJobBefore u a(usssoo) | CancelJob u - | ClearJobs - - | ResetFailed - -
+    | SetShowStatus s - | ListUnits - a(ssssssouso) | ListUnitsFiltered as a(ssssssouso)
+    | ListUnitsByPatterns asas a(ssssssouso) | ListUnitsByNames as a(ssssssouso) | ListJobs - a(usssoo)
+    | Subscribe - - | Unsubscribe - - | Dump - s | DumpUnitsMatchingPatterns as s | DumpByFileDescriptor - h
+    | DumpUnitsMatchingPatternsByFileDescriptor as h | Reload - - | Reexecute - - | Exit - - | Reboot - -
+    | PowerOff - - | Halt - - | KExec - - | SwitchRoot ss - | SetEnvironment as - | UnsetEnvironment as -
+    | UnsetAndSetEnvironment asas - | EnqueueMarkedJobs - ao | ListUnitFiles - a(ss)
+    | ListUnitFilesByPatterns asas a(ss) | GetUnitFileState s s | EnableUnitFiles asbb ba(sss)
+    | DisableUnitFiles asb a(sss) | EnableUnitFilesWithFlags ast ba(sss) | DisableUnitFilesWithFlags ast a(sss)
+    | DisableUnitFilesWithFlagsAndInstallInfo ast ba(sss) | ReenableUnitFiles asbb ba(sss)
+    | LinkUnitFiles asbb a(sss) | PresetUnitFiles asbb ba(sss) | PresetUnitFilesWithMode assbb ba(sss)
+    | MaskUnitFiles asbb a(sss) | UnmaskUnitFiles asb a(sss) | RevertUnitFiles as a(sss) | SetDefaultTarget sb a(sss)
+    | GetDefaultTarget - s | PresetAllUnitFiles sbb a(sss) | AddDependencyUnitFiles asssbb a(sss) | SetExitCode y -
+    ; org.freedesktop.systemd1.Unit Start s o | Stop s o | Reload s o | Restart s o | TryRestart s o
+    | ReloadOrRestart s o | ReloadOrTryRestart s o | EnqueueJob ss uososa(uosos) | Kill si - | ResetFailed - -
+    | SetProperties ba(sv) - | Ref - - | Unref - - | Clean as - | Freeze - - | Thaw - -
+    ; org.freedesktop.systemd1.Service BindMount ssbb - | MountImage ssbba(ss) - | GetProcesses - a(sus)
+    | AttachProcesses sau -
+    ; org.freedesktop.login1.Manager PowerOff b - | PowerOffWithFlags t - | Reboot b - | RebootWithFlags t -
+    | Halt b - | HaltWithFlags t - | CanPowerOff - s | CanReboot - s | CanHalt - s | Inhibit ssss h
+    | ListInhibitors - a(ssssuu) | ListSessions - a(susso) | ListUsers - a(uso) | SetWallMessage sb -";
+
+#[test]
+fn methods_are_called_as_systemds_are() {
+    for interface in OF_SYSTEMD.split(';') {
+        let (name, methods) = interface.trim().split_once(' ').unwrap();
+        let path = match name {
+            "org.freedesktop.systemd1.Manager" => ROOT.to_owned(),
+            "org.freedesktop.login1.Manager" => path::LOGIN.to_owned(),
+            _ => path::of_unit("hello1.service"),
+        };
+        let ask = Message::call(&path, "org.freedesktop.DBus.Introspectable", "Introspect");
+        let Ok(Answer::Now(body)) = dispatch(&ask, 0, true, &mut Fake::new()) else { panic!("no answer") };
+        let xml: String = Message::reply(1).with_body(body).unwrap().body().unwrap();
+        let own = xml.split(&format!("<interface name=\"{name}\">")).nth(1).unwrap();
+        let own = own.split("</interface>").next().unwrap();
+        for method in methods.split('|') {
+            let words: Vec<&str> = method.split_whitespace().collect();
+            let [member, takes, gives] = words[..] else { panic!("{method}") };
+            let told = own.split(&format!("<method name=\"{member}\">")).nth(1);
+            let told =
+                told.unwrap_or_else(|| panic!("{name} has no {member}")).split("</method>").next().unwrap();
+            let types = |direction: &str| -> String {
+                let arguments = told.lines().filter(|line| line.contains(direction));
+                arguments.filter_map(|line| line.split('"').nth(1)).collect()
+            };
+            let plain = |types: &str| types.replace('-', "");
+            assert_eq!((types("\"in\""), types("\"out\"")), (plain(takes), plain(gives)), "{name}.{member}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! Plain names and numbers on both sides, so that the dispatcher runs against the real manager, and in tests
 //! against a made-up one.
 
+use std::os::fd::OwnedFd;
+
 use unit::{JobMode, KillWhom, Shutdown, Verb};
 
 use super::property::Facts;
@@ -79,6 +81,12 @@ pub enum FileVerb {
     Unmask,
     /// As the preset files say.
     Preset,
+    /// The same, but nothing is disabled.
+    PresetEnable,
+    /// The same, but nothing is enabled.
+    PresetDisable,
+    /// Make a file outside of the load path known.
+    Link,
     /// Remove everything that overrides the vendor's file.
     Revert,
 }
@@ -91,6 +99,9 @@ pub struct FileChanges {
     /// `symlink` or `unlink`, the link, its target.
     pub done: Vec<(String, String, String)>,
 }
+
+/// Properties with the values that they are to have.
+pub type Settings = [(String, zvariant::OwnedValue)];
 
 /// A process of a unit: cgroup, pid, command line.
 pub type Process = (String, u32, String);
@@ -105,6 +116,10 @@ pub trait World {
     fn units(&self) -> Vec<Listed>;
     /// The true properties of a unit in memory, of all its interfaces.
     fn facts(&self, name: &str) -> Facts;
+    /// Those of them that change while it runs, and others that are known without a look at the disk.
+    fn state_facts(&self, name: &str) -> Facts {
+        self.facts(name)
+    }
     /// The manager's own.
     fn manager_facts(&self) -> Facts;
     /// Every job.
@@ -144,6 +159,70 @@ pub trait World {
     fn reexecute(&mut self);
     /// Goes down at once, without stopping units.
     fn power(&mut self, how: Shutdown);
+    /// Sets properties of a unit by drop-ins; `runtime`: until the next boot.
+    ///
+    /// # Errors
+    /// A property is unknown or its value wrong, or the file system says no.
+    fn set_properties(&mut self, name: &str, runtime: bool, properties: &Settings) -> Result<(), Failure>;
+    /// Makes a unit that lasts until it is down. `handed`: what its streams are.
+    ///
+    /// # Errors
+    /// There is such a unit, a property is wrong, or the file system says no.
+    fn make_transient(
+        &mut self,
+        name: &str,
+        properties: &Settings,
+        handed: Vec<OwnedFd>,
+    ) -> Result<(), Failure>;
+    /// Moves processes into a unit's cgroup, or one below it.
+    ///
+    /// # Errors
+    /// The unit has none.
+    fn attach(&mut self, name: &str, below: &str, pids: &[u32]) -> Result<(), Failure>;
+    /// A scope's creator lets go of it.
+    fn abandon(&mut self, name: &str);
+    /// Stops the processes of a unit where they are, or lets them go on.
+    ///
+    /// # Errors
+    /// It has none.
+    fn freeze(&mut self, name: &str, frozen: bool) -> Result<(), Failure>;
+    /// Removes a unit's directories of these kinds.
+    ///
+    /// # Errors
+    /// It is up, or there are none.
+    fn clean(&mut self, name: &str, kinds: &[String]) -> Result<(), Failure>;
+    /// Links `default.target`.
+    ///
+    /// # Errors
+    /// As the file system says, or a link is in the way.
+    fn set_default_target(&mut self, name: &str, force: bool) -> Result<FileChanges, Failure>;
+    /// Links units to a target: `wants` or `requires`.
+    ///
+    /// # Errors
+    /// As the file system says, or there is no such file.
+    fn add_dependency(
+        &mut self,
+        names: &[String],
+        target: &str,
+        kind: &str,
+        runtime: bool,
+    ) -> Result<FileChanges, Failure>;
+    /// Everything that is known, for people to read.
+    fn dump(&self) -> String;
+    /// Whether what starts and stops is said on the console.
+    fn set_show_status(&mut self, show: bool);
+    /// The most that is logged: `info`, `debug`, …
+    fn log_level(&self) -> &'static str;
+    /// Logs up to that level from now on; false: there is none of this name.
+    fn set_log_level(&mut self, level: &str) -> bool;
+    /// Keeps a unit in memory while this name is on the bus.
+    fn hold(&mut self, name: &str, holder: &str);
+    /// That name lets go of the unit.
+    fn release(&mut self, name: &str, holder: &str);
+    /// Whether anybody holds a unit.
+    fn has_holders(&self) -> bool;
+    /// That name is gone from the bus, and lets go of everything.
+    fn unref(&mut self, holder: &str);
     /// The variables that services inherit.
     fn environment(&self) -> Vec<String>;
     /// Sets some (`NAME=value`), removes some (names or whole assignments).
@@ -180,6 +259,12 @@ pub enum Notice {
     },
     /// A unit changed.
     Changed(String),
+    /// A unit was brought into memory.
+    Loaded(String),
+    /// The boot is over; how long its parts took, in µs: firmware, loader, kernel, initrd, userspace, all.
+    StartupFinished([u64; 6]),
+    /// A unit is no longer in memory.
+    Forgotten(String),
     /// Unit files are being read again, or that is over.
     Reloading(bool),
     /// Links in the unit directories changed.

@@ -19,6 +19,7 @@ mod runtime;
 mod scheduling;
 mod status;
 mod stdio;
+pub mod streams;
 mod terminal;
 mod user_namespace;
 

@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fstat, memfd_cr
 use unit::Spawn;
 use unit::settings::{ExecSettings, Input, Output};
 
-use super::{Failure, Handed, status, terminal};
+use super::{Failure, Handed, status, streams, terminal};
 
 const JOURNAL: &str = "/run/systemd/journal/stdout";
 
@@ -54,6 +54,7 @@ fn open_input(exec: &ExecSettings, handed: &Handed) -> io::Result<OwnedFd> {
     Ok(match &exec.input {
         Input::Null => null()?.into(),
         Input::Data => data(&exec.input_data)?,
+        Input::File(path) if streams::is_one(path) => streams::take(path)?,
         // A file that is also written to is opened once, for both.
         Input::File(path) if matches!(&exec.output, Some(Output::File(out)) if out == path) => {
             output_file().read(true).create(true).truncate(false).open(path)?.into()
@@ -98,6 +99,7 @@ fn open_output(
         Output::Journal => journal(spawn, false)?,
         Output::JournalConsole => journal(spawn, true)?,
         Output::Kmsg | Output::KmsgConsole => output_file().open("/dev/kmsg")?.into(),
+        Output::File(path) if streams::is_one(path) => streams::take(path)?,
         Output::File(path) if same_as_input(path) => rustix::stdio::stdin().try_clone_to_owned()?,
         Output::File(path) => match output_file().create(true).truncate(false).open(path) {
             // A socket in the file system is a place to write to as well.

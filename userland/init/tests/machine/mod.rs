@@ -25,8 +25,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots into multi-user.target of these unit files. The test's own program is init, and in /programs under other names.
-    pub fn start(unit_files: &[(&str, &str)], programs: &[&str]) -> Machine {
+    /// Boots into multi-user.target of these unit files, with the test's own program as init.
+    pub fn start(unit_files: &[(&str, &str)]) -> Machine {
+        Machine::with_programs(unit_files, &[])
+    }
+
+    /// The same; the test's own program is in /programs too, under other names.
+    pub fn with_programs(unit_files: &[(&str, &str)], programs: &[&str]) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         for path in ["dev", "proc", "sys", "run", "tmp", "var", "etc", "usr", "out"] {

@@ -118,6 +118,17 @@ impl Engine {
         }
     }
 
+    /// The same for who asks from outside: what others still name of it is looked up anew.
+    pub(super) fn forget_asked(&mut self, name: &UnitName, world: &World<'_>) {
+        let Some(name) = self.resolve(name) else { return };
+        self.forget(&name);
+        let names_it =
+            |entry: &Entry| entry.base.unit.dependencies.values().any(|names| names.contains(&name));
+        if !self.entries.contains_key(&name) && self.entries.values().any(names_it) {
+            self.bring_in(&name, world);
+        }
+    }
+
     /// Draws the graph of all units in memory.
     fn draw(&mut self) {
         let mut graph = Graph::default();

@@ -82,7 +82,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A percentage in hundredths of a percent, up to `most` percent.
-pub(super) fn percent(text: &str) -> Option<u32> {
+pub fn percent(text: &str) -> Option<u32> {
     let digits = text.strip_suffix('%')?;
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction = match fraction.len() {
@@ -95,7 +95,7 @@ pub(super) fn percent(text: &str) -> Option<u32> {
 }
 
 /// A limit of memory or tasks; empty: the default.
-pub(super) fn amount(text: &str) -> Result<Option<Amount>, String> {
+pub fn amount(text: &str) -> Result<Option<Amount>, String> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -323,6 +323,11 @@ pub(super) fn capabilities(text: &str, current: Option<u64>, all: u64) -> Result
         (false, false) => current.unwrap_or(0) | bits,
         (true, false) => current.unwrap_or(all) & !bits,
     })
+}
+
+/// A capability's name, of its number.
+pub fn capability_name(number: u32) -> Option<&'static str> {
+    CAPABILITIES.get(usize::try_from(number).ok()?).copied()
 }
 
 /// A capability's number.

@@ -1,5 +1,7 @@
 //! Methods about unit files: list, state, enable, disable, mask and their kin.
 
+use unit::UnitType;
+
 use super::{Call, Method, Outcome, changes, reads, values};
 use crate::dbus::glob;
 use crate::dbus::world::{Failure, FileChanges, FileVerb};
@@ -31,6 +33,49 @@ pub(super) const MANAGER: &[Method] = &[
     changes("EnableUnitFiles", "asbb", "ba(sss)", |call, _| switch(call, FileVerb::Enable)),
     changes("ReenableUnitFiles", "asbb", "ba(sss)", |call, _| switch(call, FileVerb::Reenable)),
     changes("PresetUnitFiles", "asbb", "ba(sss)", |call, _| switch(call, FileVerb::Preset)),
+    changes("LinkUnitFiles", "asbb", "a(sss)", |call, _| {
+        let (paths, runtime, force): (Vec<String>, bool, bool) = call.message.body()?;
+        if let Some(relative) = paths.iter().find(|path| !path.starts_with('/')) {
+            return Err(Failure::arguments(format!("{relative} is not an absolute path.")));
+        }
+        values(&change(call, FileVerb::Link, &paths, runtime, force)?.done)
+    }),
+    changes("PresetUnitFilesWithMode", "assbb", "ba(sss)", |call, _| {
+        let (names, mode, runtime, force): (Vec<String>, String, bool, bool) = call.message.body()?;
+        let changes = preset(call, &names, &mode, runtime, force)?;
+        values(&(changes.carries_install_info, changes.done))
+    }),
+    changes("PresetAllUnitFiles", "sbb", "a(sss)", |call, _| {
+        let (mode, runtime, force): (String, bool, bool) = call.message.body()?;
+        let last = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let skipped =
+            |state: &str| matches!(state, "alias" | "masked" | "masked-runtime" | "bad" | "transient");
+        let files = call.world.unit_files().into_iter().filter(|(_, state)| !skipped(state));
+        let names: Vec<String> = files.map(|(path, _)| last(&path)).collect();
+        values(&preset(call, &names, &mode, runtime, force)?.done)
+    }),
+    changes("SetDefaultTarget", "sb", "a(sss)", |call, _| {
+        let (name, force): (String, bool) = call.message.body()?;
+        let name = call.name(&name)?;
+        if name.unit_type() != UnitType::Target || name.as_str() == "default.target" {
+            return Err(Failure::arguments(format!("{name} cannot be the default target.")));
+        }
+        values(&call.world.set_default_target(name.as_str(), force)?.done)
+    }),
+    changes("AddDependencyUnitFiles", "asssbb", "a(sss)", |call, _| {
+        let (names, target, kind, runtime, _): (Vec<String>, String, String, bool, bool) =
+            call.message.body()?;
+        let target = call.name(&target)?;
+        for name in &names {
+            call.name(name)?;
+        }
+        let folder = match kind.as_str() {
+            "Wants" => "wants",
+            "Requires" => "requires",
+            _ => return Err(Failure::arguments(format!("Invalid dependency type {kind}"))),
+        };
+        values(&call.world.add_dependency(&names, target.as_str(), folder, runtime)?.done)
+    }),
     changes("EnableUnitFilesWithFlags", "ast", "ba(sss)", |call, _| {
         let (names, flags): (Vec<String>, u64) = call.message.body()?;
         let changes = change(call, FileVerb::Enable, &names, flags & RUNTIME != 0, flags & FORCE != 0)?;
@@ -71,6 +116,23 @@ fn list(call: &mut Call<'_>, states: &[String], patterns: &[String]) -> Outcome 
             && (patterns.is_empty() || patterns.iter().any(|pattern| glob::matches(pattern, name)))
     });
     values(&files)
+}
+
+/// `mode`: `full`, or only what is to be enabled, or only what is not.
+fn preset(
+    call: &mut Call<'_>,
+    names: &[String],
+    mode: &str,
+    runtime: bool,
+    force: bool,
+) -> Result<FileChanges, Failure> {
+    let verb = match mode {
+        "" | "full" => FileVerb::Preset,
+        "enable-only" => FileVerb::PresetEnable,
+        "disable-only" => FileVerb::PresetDisable,
+        _ => return Err(Failure::arguments(format!("Invalid preset mode {mode}"))),
+    };
+    change(call, verb, names, runtime, force)
 }
 
 fn switch(call: &mut Call<'_>, verb: FileVerb) -> Outcome {

@@ -46,12 +46,15 @@ fn properties(xml: &mut String, object: &Object, interface: &str) {
         Object::Manager => vec![property::MANAGER],
         Object::Unit(name) => vec![property::UNIT, property::of_type(name)],
         Object::Job(_) => vec![property::JOB],
+        Object::LogControl => vec![property::LOG_CONTROL],
+        Object::Login => vec![property::LOGIN],
         Object::Node => Vec::new(),
     };
     let tables = known.iter().filter(|(name, _)| *name == interface).flat_map(|(_, tables)| tables.iter());
     for (name, default) in tables.copied().flatten() {
         let signature = signals::signature(*default);
-        let _ = writeln!(xml, "  <property name=\"{name}\" type=\"{signature}\" access=\"read\"/>");
+        let access = if super::properties::can_be_set(interface, name) { "readwrite" } else { "read" };
+        let _ = writeln!(xml, "  <property name=\"{name}\" type=\"{signature}\" access=\"{access}\"/>");
     }
 }
 
@@ -85,7 +88,7 @@ fn children(call: &Call<'_>, object: &Object) -> Vec<String> {
         }
         (Object::Node, "/") => vec!["org".into()],
         (Object::Node, "/org") => vec!["freedesktop".into()],
-        (Object::Node, _) => vec!["systemd1".into()],
+        (Object::Node, _) => vec!["LogControl1".into(), "login1".into(), "systemd1".into()],
         _ => Vec::new(),
     }
 }

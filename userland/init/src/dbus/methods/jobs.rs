@@ -1,6 +1,7 @@
 //! Methods that work through jobs: start, stop and their kin, on the manager and on a unit; kill; job control.
 
 use unit::{JobMode, KillWhom, UnitName, Verb};
+use zvariant::{ObjectPath, Value};
 
 use super::{Answer, Call, Method, Outcome, changes, done, reads, values};
 use crate::dbus::path::{self, Object};
@@ -27,13 +28,30 @@ pub(super) const MANAGER: &[Method] = &[
         call.world.reset_failed(None);
         done()
     }),
-    changes("RefUnit", "s", "", |_, _| done()),
-    changes("UnrefUnit", "s", "", |_, _| done()),
+    changes("StartUnitWithFlags", "sst", "o", |call, _| {
+        let (name, mode, _): (String, String, u64) = call.message.body()?;
+        submit(call, Verb::Start, &name, &mode)
+    }),
+    changes("StartUnitReplace", "sss", "o", |call, _| {
+        let (old, new, mode): (String, String, String) = call.message.body()?;
+        let queued = |job: &Job| job.unit == old && job.kind == "start";
+        if !call.world.jobs().iter().any(queued) {
+            let text = format!("No job queued for unit {old}");
+            return Err(Failure::new("org.freedesktop.systemd1.NoSuchJob", text));
+        }
+        submit(call, Verb::Start, &new, &mode)
+    }),
+    changes("EnqueueUnitJob", "sss", "uososa(uosos)", |call, _| {
+        let (name, kind, mode): (String, String, String) = call.message.body()?;
+        enqueue(call, &name, &kind, &mode)
+    }),
+    changes("EnqueueMarkedJobs", "", "ao", |_, _| {
+        // No unit is ever marked: Markers= is not a property that can be set here.
+        values(&Vec::<ObjectPath<'static>>::new())
+    }),
+    reads("GetJobAfter", "u", "a(usssoo)", |call, _| ordered(call, "Before")),
+    reads("GetJobBefore", "u", "a(usssoo)", |call, _| ordered(call, "After")),
     reads("ListJobs", "", "a(usssoo)", |call, _| {
-        let line = |job: Job| {
-            let (path, unit) = (object_path(path::of_job(job.id)), object_path(path::of_unit(&job.unit)));
-            (job.id, job.unit, job.kind, job.state, path, unit)
-        };
         values(&call.world.jobs().into_iter().map(line).collect::<Vec<_>>())
     }),
     reads("GetJob", "u", "o", |call, _| {
@@ -68,14 +86,56 @@ pub(super) const UNIT: &[Method] = &[
         kill(call, name_of(object), &whom, signal)
     }),
     changes("ResetFailed", "", "", |call, object| reset_failed(call, name_of(object))),
-    changes("Ref", "", "", |_, _| done()),
-    changes("Unref", "", "", |_, _| done()),
+    changes("EnqueueJob", "ss", "uososa(uosos)", |call, object| {
+        let (kind, mode): (String, String) = call.message.body()?;
+        enqueue(call, name_of(object), &kind, &mode)
+    }),
 ];
 
 pub(super) const JOB: &[Method] = &[changes("Cancel", "", "", |call, object| match object {
     Object::Job(id) => cancel(call, *id),
     _ => Err(no_such_job(0)),
 })];
+
+type Line = (u32, String, &'static str, &'static str, ObjectPath<'static>, ObjectPath<'static>);
+
+fn line(job: Job) -> Line {
+    let (path, unit) = (object_path(path::of_job(job.id)), object_path(path::of_unit(&job.unit)));
+    (job.id, job.unit, job.kind, job.state, path, unit)
+}
+
+/// The jobs of the units that a job's unit is ordered before, or after.
+fn ordered(call: &mut Call<'_>, dependency: &str) -> Outcome {
+    let id: u32 = call.message.body()?;
+    let job = find(call, id)?;
+    let facts = call.world.facts(&job.unit);
+    let others: Vec<String> = match facts.get(dependency) {
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(|name| String::try_from(name.clone()).ok()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let jobs = call.world.jobs().into_iter().filter(|other| others.contains(&other.unit));
+    values(&jobs.map(line).collect::<Vec<_>>())
+}
+
+fn enqueue(call: &mut Call<'_>, name: &str, kind: &str, mode: &str) -> Outcome {
+    let verb = match kind {
+        "start" => Verb::Start,
+        "stop" => Verb::Stop,
+        "reload" => Verb::Reload,
+        "restart" => Verb::Restart,
+        "try-restart" => Verb::TryRestart,
+        "reload-or-restart" => Verb::ReloadOrRestart,
+        "reload-or-try-restart" => Verb::ReloadOrTryRestart,
+        "verify-active" => Verb::VerifyActive,
+        _ => return Err(Failure::arguments(format!("Job type {kind} invalid"))),
+    };
+    match submit(call, verb, name, mode)? {
+        Answer::Later(ticket) => Ok(Answer::LaterInFull(ticket)),
+        answer => Ok(answer),
+    }
+}
 
 /// A unit object's name; other objects do not have these methods.
 pub(super) fn name_of(object: &Object) -> &str {
@@ -113,7 +173,13 @@ fn submit(call: &mut Call<'_>, verb: Verb, name: &str, mode: &str) -> Outcome {
     if name.is_template() {
         return Err(Failure::arguments(format!("Unit name {name} is missing the instance name.")));
     }
-    let mode = match mode {
+    let mode = mode_of(mode)?;
+    Ok(Answer::Later(call.world.submit(verb, name.as_str(), mode)))
+}
+
+/// A job mode by systemd's word for it.
+pub(super) fn mode_of(word: &str) -> Result<JobMode, Failure> {
+    Ok(match word {
         "fail" => JobMode::Fail,
         "replace" => JobMode::Replace,
         "replace-irreversibly" => JobMode::ReplaceIrreversibly,
@@ -121,9 +187,8 @@ fn submit(call: &mut Call<'_>, verb: Verb, name: &str, mode: &str) -> Outcome {
         "flush" => JobMode::Flush,
         "ignore-dependencies" => JobMode::IgnoreDependencies,
         "ignore-requirements" => JobMode::IgnoreRequirements,
-        _ => return Err(Failure::arguments(format!("Job mode {mode} invalid"))),
-    };
-    Ok(Answer::Later(call.world.submit(verb, name.as_str(), mode)))
+        _ => return Err(Failure::arguments(format!("Job mode {word} invalid"))),
+    })
 }
 
 fn kill(call: &mut Call<'_>, name: &str, whom: &str, signal: i32) -> Outcome {

@@ -1,6 +1,6 @@
 //! Methods that find and list units and their processes.
 
-use zvariant::ObjectPath;
+use zvariant::{ObjectPath, Value};
 
 use super::jobs::name_of;
 use super::{Call, Method, Outcome, reads, values};
@@ -31,6 +31,27 @@ pub(super) const MANAGER: &[Method] = &[
             Failure::new("org.freedesktop.systemd1.NoUnitForPID", text)
         })?;
         values(&object_path(path::of_unit(&name)))
+    }),
+    reads("GetUnitByControlGroup", "s", "o", |call, _| {
+        let cgroup: String = call.message.body()?;
+        let units = cgroup.rsplit('/').filter_map(|part| call.world.unit(part));
+        let unit = units.into_iter().next().ok_or_else(|| {
+            let text = format!("Control group '{cgroup}' is not valid or not managed by this instance");
+            Failure::new("org.freedesktop.systemd1.NoSuchUnit", text)
+        })?;
+        values(&object_path(path::of_unit(&unit.id)))
+    }),
+    reads("GetUnitByInvocationID", "ay", "o", |call, _| {
+        let id: Vec<u8> = call.message.body()?;
+        let wanted = Value::from(id.clone());
+        let is = |unit: &Listed| call.world.facts(&unit.id).get("InvocationID") == Some(&wanted);
+        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let unit =
+            call.world.units().into_iter().find(|unit| id.len() == 16 && is(unit)).ok_or_else(|| {
+                let text = format!("No unit with the specified invocation ID {hex} known.");
+                Failure::new("org.freedesktop.systemd1.NoUnitForInvocationID", text)
+            })?;
+        values(&object_path(path::of_unit(&unit.id)))
     }),
     reads("ListUnits", "", "a(ssssssouso)", |call, _| list(call.world.units(), &[], &[])),
     reads("ListUnitsFiltered", "as", "a(ssssssouso)", |call, _| {

@@ -1,9 +1,9 @@
 //! `org.freedesktop.DBus.Properties`. An empty interface name means all of the object's interfaces, as systemd's
 //! library has it and `systemctl show` relies on.
 
-use zvariant::Value;
+use zvariant::{OwnedValue, Value};
 
-use super::{Call, Method, changes, reads, values};
+use super::{Call, Method, changes, done, reads, values};
 use crate::dbus::path::{self, Object};
 use crate::dbus::property::{self, Facts, Interface};
 use crate::dbus::signals::object as object_path;
@@ -25,10 +25,28 @@ pub(super) const METHODS: &[Method] = &[
         let (interfaces, facts) = look(call, object)?;
         values(&property::tell(&choose(interfaces, &interface)?, facts))
     }),
-    changes("Set", "ssv", "", |_, _| {
-        Err(Failure::new("org.freedesktop.DBus.Error.PropertyReadOnly", "Properties cannot be set."))
+    changes("Set", "ssv", "", |call, object| {
+        let (interface, name, value): (String, String, OwnedValue) = call.message.body()?;
+        let known = look(call, object)?.0.iter().any(|(known, _)| *known == interface);
+        if !known || !can_be_set(&interface, &name) {
+            let text = format!("Property '{name}' is not writable.");
+            return Err(Failure::new("org.freedesktop.DBus.Error.PropertyReadOnly", text));
+        }
+        let wrong = || Failure::arguments(format!("Property '{name}' takes another type of value."));
+        let word = <&str>::try_from(&*value).map_err(|_| wrong())?;
+        if call.world.set_log_level(word) {
+            done()
+        } else {
+            Err(Failure::arguments(format!("Invalid log level '{word}'")))
+        }
     }),
 ];
+
+/// The properties that are set through the bus: the level of the log, by both of its names.
+pub(super) fn can_be_set(interface: &str, name: &str) -> bool {
+    name == "LogLevel"
+        && matches!(interface, "org.freedesktop.systemd1.Manager" | "org.freedesktop.LogControl1")
+}
 
 /// The object's interfaces that have properties, and its true values.
 fn look(call: &mut Call<'_>, object: &Object) -> Result<(Vec<Interface>, Facts), Failure> {
@@ -48,6 +66,10 @@ fn look(call: &mut Call<'_>, object: &Object) -> Result<(Vec<Interface>, Facts),
                 ("State", job.state.into()),
             ]);
             (vec![property::JOB], facts)
+        }
+        Object::Login => (vec![property::LOGIN], super::login::facts(call)),
+        Object::LogControl => {
+            (vec![property::LOG_CONTROL], Facts::from([("LogLevel", Value::from(call.world.log_level()))]))
         }
         Object::Node => (Vec::new(), Facts::new()),
     })

@@ -126,6 +126,26 @@ pub const MANAGER: &[Property] = &[
     ("CtrlAltDelBurstAction", Str("reboot-force")),
 ];
 
+/// The interface `org.freedesktop.LogControl1`.
+pub const LOG_CONTROL: &[Property] =
+    &[("LogLevel", Str("info")), ("LogTarget", Str("journal-or-kmsg")), ("SyslogIdentifier", Str("systemd"))];
+
+/// The interface `org.freedesktop.login1.Manager`, as far as power goes.
+pub const LOGIN: &[Property] = &[
+    ("EnableWallMessages", Bool(false)),
+    ("WallMessage", Str("")),
+    ("BlockInhibited", Str("")),
+    ("DelayInhibited", Str("")),
+    ("InhibitDelayMaxUSec", U64(5_000_000)),
+    ("HandlePowerKey", Str("poweroff")),
+    ("IdleHint", Bool(true)),
+    ("PreparingForShutdown", Bool(false)),
+    ("PreparingForSleep", Bool(false)),
+    ("Docked", Bool(false)),
+    ("NCurrentInhibitors", U64(0)),
+    ("NCurrentSessions", U64(0)),
+];
+
 /// The interface `Job`.
 pub const JOB: &[Property] = &[
     ("Id", U32(0)),

@@ -2,16 +2,24 @@
 //!
 //! The marshalling is zvariant's; a header is the type `(yyyyuua(yv))`. Invariants: a frame's length is known and
 //! bounded before any of it is kept; decoding bytes from outside gives a [`Message`] or a [`Malformed`], never
-//! more memory than the frame's own size and never a panic. File descriptors do not travel on this socket.
+//! more memory than the frame's own size and never a panic. Descriptors travel beside the bytes ([`Fds`]); the header
+//! says how many.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use zvariant::serialized::{Context, Data};
-use zvariant::{Endian, ObjectPath, OwnedValue, Signature, Type, Value};
+use zvariant::{Endian, ObjectPath, OwnedValue, Signature, Structure, Type, Value};
 
 /// The longest message that a peer may send, in bytes: a long list of unit names fits many times.
 pub const LONGEST: usize = 4 << 20;
+/// The sender wants no answer.
+pub const NO_REPLY: u8 = 1;
+/// The receiver is not to be started for this message.
+pub const NO_AUTO_START: u8 = 2;
 /// The fixed part of the header up to and with the length of the field array.
 const FIXED: usize = 16;
 
@@ -67,8 +75,8 @@ pub enum MessageType {
 pub struct Message {
     /// What it is.
     pub kind: MessageType,
-    /// The sender wants no answer.
-    pub no_reply: bool,
+    /// [`NO_REPLY`] and its kin.
+    pub flags: u8,
     /// The sender's number for it.
     pub serial: u32,
     /// The object.
@@ -87,6 +95,10 @@ pub struct Message {
     pub sender: String,
     /// The types of the body.
     pub signature: String,
+    /// How many descriptors came or go with it.
+    pub fd_count: u32,
+    /// The descriptors.
+    pub fds: Fds,
     body: Vec<u8>,
     endian: Endian,
 }
@@ -95,7 +107,7 @@ impl Message {
     fn new(kind: MessageType) -> Message {
         Message {
             kind,
-            no_reply: kind != MessageType::Call,
+            flags: if kind == MessageType::Call { 0 } else { NO_REPLY },
             serial: 0,
             path: String::new(),
             interface: String::new(),
@@ -105,6 +117,8 @@ impl Message {
             destination: String::new(),
             sender: String::new(),
             signature: String::new(),
+            fd_count: 0,
+            fds: Fds::default(),
             body: Vec::new(),
             endian: Endian::Little,
         }
@@ -113,30 +127,42 @@ impl Message {
     /// A method call without arguments.
     pub fn call(path: &str, interface: &str, member: &str) -> Message {
         let (path, interface, member) = (path.into(), interface.into(), member.into());
-        let destination = super::NAME.into();
-        Message { path, interface, member, destination, ..Message::new(MessageType::Call) }
+        Message { path, interface, member, ..Message::new(MessageType::Call) }
     }
 
     /// A signal without arguments.
     pub fn signal(path: &str, interface: &str, member: &str) -> Message {
         let (path, interface, member) = (path.into(), interface.into(), member.into());
-        Message { path, interface, member, sender: super::NAME.into(), ..Message::new(MessageType::Signal) }
+        Message { path, interface, member, ..Message::new(MessageType::Signal) }
     }
 
     /// An answer without values to the call of this serial.
     pub fn reply(reply_serial: u32) -> Message {
-        Message { reply_serial, sender: super::NAME.into(), ..Message::new(MessageType::Return) }
+        Message { reply_serial, ..Message::new(MessageType::Return) }
     }
 
     /// A refusal of the call of this serial.
     pub fn refusal(reply_serial: u32, name: &str, text: &str) -> Message {
-        let refusal = Message {
-            reply_serial,
-            error: name.into(),
-            sender: super::NAME.into(),
-            ..Message::new(MessageType::Error)
-        };
+        let refusal = Message { reply_serial, error: name.into(), ..Message::new(MessageType::Error) };
         refusal.clone().with(&text).unwrap_or(refusal)
+    }
+
+    /// The same for this receiver.
+    #[must_use]
+    pub fn to(self, destination: &str) -> Message {
+        Message { destination: destination.into(), ..self }
+    }
+
+    /// The same from this sender.
+    #[must_use]
+    pub fn from(self, sender: &str) -> Message {
+        Message { sender: sender.into(), ..self }
+    }
+
+    /// The sender wants an answer.
+    #[must_use]
+    pub fn wants_reply(&self) -> bool {
+        self.kind == MessageType::Call && self.flags & NO_REPLY == 0
     }
 
     /// The same with a body; a tuple is several arguments.
@@ -167,8 +193,28 @@ impl Message {
         if self.signature != expected {
             return Err(Malformed::Signature { got: self.signature.clone(), expected });
         }
-        let data = Data::new(self.body.as_slice(), Context::new_dbus(self.endian, 0));
-        Ok(data.deserialize()?.0)
+        Ok(self.data().deserialize()?.0)
+    }
+
+    /// The body as whatever values it has.
+    ///
+    /// # Errors
+    /// The bytes are not what the signature says.
+    pub fn values(&self) -> Result<Vec<OwnedValue>, Malformed> {
+        if self.signature.is_empty() {
+            return Ok(Vec::new());
+        }
+        let signature = Signature::try_from(format!("({})", self.signature).as_str())
+            .map_err(|error| Malformed::Marshal(error.to_string()))?;
+        let data = self.data();
+        let (structure, _) = data.deserialize_for_dynamic_signature::<_, Structure<'_>>(&signature)?;
+        structure.fields().iter().map(|field| Ok(field.try_to_owned()?)).collect()
+    }
+
+    /// The body and the descriptors that it speaks of.
+    fn data(&self) -> Data<'_, '_> {
+        let fds = self.fds.iter().filter_map(|fd| fd.try_clone().ok());
+        Data::new_fds(self.body.as_slice(), Context::new_dbus(self.endian, 0), fds)
     }
 
     /// The bytes to send.
@@ -198,6 +244,10 @@ impl Message {
         if !self.signature.is_empty() {
             fields.push((8, Field::Signature(&self.signature)));
         }
+        let fd_count = self.fds.iter().count() as u32;
+        if fd_count != 0 {
+            fields.push((9, Field::Value(fd_count.into())));
+        }
         let kind = match self.kind {
             MessageType::Call => 1u8,
             MessageType::Return => 2,
@@ -207,7 +257,7 @@ impl Message {
         let mark = if self.endian == Endian::Big { b'B' } else { b'l' };
         let length =
             u32::try_from(self.body.len()).map_err(|_| Malformed::TooLong(self.body.len() as u64))?;
-        let header = (mark, kind, u8::from(self.no_reply), 1u8, length, self.serial, fields);
+        let header = (mark, kind, self.flags, 1u8, length, self.serial, fields);
         let mut bytes = zvariant::to_bytes(Context::new_dbus(self.endian, 0), &header)?.bytes().to_vec();
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend_from_slice(&self.body);
@@ -262,7 +312,7 @@ impl Message {
         };
         let start = frame.len().checked_sub(length as usize).ok_or(Malformed::Lacks("its body"))?;
         let body = frame.get(start..).unwrap_or_default().to_vec();
-        let mut message = Message { no_reply: flags & 1 != 0, serial, body, endian, ..Message::new(kind) };
+        let mut message = Message { flags, serial, body, endian, ..Message::new(kind) };
         for (code, value) in fields {
             match (code, &*value) {
                 (1, Value::ObjectPath(path)) => message.path = path.to_string(),
@@ -273,7 +323,8 @@ impl Message {
                 (6, Value::Str(text)) => message.destination = text.to_string(),
                 (7, Value::Str(text)) => message.sender = text.to_string(),
                 (8, Value::Signature(signature)) => message.signature = signature.to_string_no_parens(),
-                (1..=8, _) => return Err(Malformed::Lacks("a field of the right type")),
+                (9, Value::U32(count)) => message.fd_count = *count,
+                (1..=9, _) => return Err(Malformed::Lacks("a field of the right type")),
                 _ => {}
             }
         }
@@ -289,6 +340,35 @@ impl Message {
         }
     }
 }
+
+/// Descriptors on their way. Cheap to clone; closed with the last clone.
+#[derive(Debug, Clone, Default)]
+pub struct Fds(Vec<Arc<OwnedFd>>);
+
+impl Fds {
+    /// These.
+    pub fn new(fds: impl IntoIterator<Item = OwnedFd>) -> Fds {
+        Fds(fds.into_iter().map(Arc::new).collect())
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<OwnedFd>> {
+        self.0.iter()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl PartialEq for Fds {
+    fn eq(&self, other: &Fds) -> bool {
+        self.0.iter().map(|fd| fd.as_raw_fd()).eq(other.0.iter().map(|fd| fd.as_raw_fd()))
+    }
+}
+
+impl Eq for Fds {}
 
 /// The value of a header field.
 enum Field<'a> {
@@ -388,7 +468,7 @@ mod tests {
 
         #[test]
         fn a_flipped_byte_never_panics(at in 0usize..120, to in any::<u8>()) {
-            let mut call = Message::call("/org/x", "org.x.Y", "Z").with(&("a", vec!["b", "c"], Value::from(3u32))).unwrap();
+            let mut call = Message::call("/org/x", "org.x.Y", "Z").to("a.b").with(&("a", vec!["b", "c"], Value::from(3u32))).unwrap();
             call.serial = 1;
             let mut bytes = call.encode().unwrap();
             let at = at % bytes.len();

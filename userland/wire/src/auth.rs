@@ -1,7 +1,8 @@
-//! The SASL handshake before the first message, server side (D-Bus specification, "Authentication Protocol").
+//! The SASL handshake before the first message (D-Bus specification, "Authentication Protocol").
 //!
 //! One mechanism: EXTERNAL, with the uid that the kernel vouches for. `systemctl` sends the whole of its side in
-//! one go, so [`Handshake::step`] answers every complete line there is and leaves what follows `BEGIN` alone.
+//! one go, and so does our own [`Greeting`]; [`Handshake::step`] answers every complete line there is and leaves
+//! what follows `BEGIN` alone.
 //! Invariants: at most [`LONGEST`] bytes and [`MOST_LINES`] lines before `BEGIN`.
 
 /// The longest line, in bytes.
@@ -10,7 +11,7 @@ pub const LONGEST: usize = 1024;
 pub const MOST_LINES: u32 = 32;
 
 /// Why a client was turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// The first byte must be zero.
     #[error("the handshake does not begin with a zero byte")]
@@ -21,6 +22,9 @@ pub enum Rejected {
     /// BEGIN without OK.
     #[error("BEGIN before authentication")]
     Early,
+    /// The server does not let us in.
+    #[error("the server answers {0:?}")]
+    Refused(String),
 }
 
 /// Where a handshake stands.
@@ -101,9 +105,7 @@ impl Handshake {
                 self.identify(identity, guid, answer)
             }
             (Stage::Data, ("DATA", identity, _)) => self.identify(identity.unwrap_or_default(), guid, answer),
-            (Stage::Begin, ("NEGOTIATE_UNIX_FD", ..)) => {
-                answer.push_str("ERROR no file descriptors here\r\n")
-            }
+            (Stage::Begin, ("NEGOTIATE_UNIX_FD", ..)) => answer.push_str("AGREE_UNIX_FD\r\n"),
             (Stage::Begin, ("BEGIN", ..)) => return Ok(true),
             (_, ("BEGIN", ..)) => return Err(Rejected::Early),
             (_, ("AUTH" | "CANCEL" | "ERROR", ..)) => {
@@ -128,6 +130,40 @@ impl Handshake {
     }
 }
 
+/// The client's side of one handshake: everything was said with [`Greeting::ALL`], three lines come back.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    lines: u32,
+}
+
+impl Greeting {
+    /// What the client says.
+    pub const ALL: &[u8] = b"\0AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n";
+
+    /// Takes in all complete lines of `input`.
+    ///
+    /// # Errors
+    /// The server does not let us in.
+    pub fn step(&mut self, input: &[u8]) -> Result<Step, Rejected> {
+        let mut step = Step { used: 0, answer: String::new(), done: false };
+        while !step.done {
+            let rest = input.get(step.used..).unwrap_or_default();
+            let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
+                return if rest.len() > LONGEST { Err(Rejected::TooLong) } else { Ok(step) };
+            };
+            let line = String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned();
+            step.used += end + 2;
+            let expected = ["DATA", "OK ", ""].get(self.lines as usize).copied().unwrap_or_default();
+            if !line.starts_with(expected) {
+                return Err(Rejected::Refused(line));
+            }
+            self.lines += 1;
+            step.done = self.lines == 3;
+        }
+        Ok(step)
+    }
+}
+
 /// The bytes of a text as lower-case hex digits.
 pub fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
@@ -147,7 +183,16 @@ mod tests {
         let step = handshake.step(input, GUID).unwrap();
         assert!(step.done);
         assert_eq!(input.len() - step.used, 2);
-        assert!(step.answer.starts_with(&format!("DATA\r\nOK {GUID}\r\nERROR")));
+        assert!(step.answer.starts_with(&format!("DATA\r\nOK {GUID}\r\nAGREE_UNIX_FD\r\n")));
+    }
+
+    #[test]
+    fn both_sides_understand_each_other() {
+        let said = Handshake::new(0).step(Greeting::ALL, GUID).unwrap();
+        assert!(said.done);
+        let mut greeting = Greeting::default();
+        assert!(greeting.step(said.answer.as_bytes()).unwrap().done);
+        assert!(matches!(Greeting::default().step(b"REJECTED EXTERNAL\r\n"), Err(Rejected::Refused(_))));
     }
 
     #[test]
