@@ -4,6 +4,7 @@
 //! appends them to the machine's files ([`store`]) in systemd's format ([`file`]). `journalctl` ([`query`]) reads
 //! those files and nothing else: no daemon is needed to look.
 
+pub mod config;
 pub mod control;
 pub mod file;
 pub mod intake;
@@ -12,6 +13,7 @@ pub mod query;
 pub mod record;
 pub mod serve;
 pub mod socket;
+pub mod space;
 pub mod store;
 
 pub use query::cli::journalctl;

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod clean_exec;
 pub mod disk;
+pub mod inherited;
 pub mod loopback;
 pub mod mount_attr;
 pub mod namespace;
