@@ -90,6 +90,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "sudod", main: sudo::sudod },
     Applet { name: "sync", main: tools::uutils::sync },
     Applet { name: "systemctl", main: init::cli::systemctl },
+    Applet { name: "systemd-journal-gatewayd", main: journal::systemd_journal_gatewayd },
     Applet { name: "systemd-journald", main: journal::systemd_journald },
     Applet { name: "systemd-networkd", main: network::networkd },
     Applet { name: "systemd-networkd-wait-online", main: network::wait_online },

@@ -19,8 +19,8 @@ pub struct Cache {
     limit: usize,
 }
 
-/// For one who reads much of a file: few calls, at most 16 MiB.
-pub const READER: Cache = Cache { block: 64 << 10, limit: 256 };
+/// For one who reads much of a file: few calls, at most 8 MiB.
+pub const READER: Cache = Cache { block: 64 << 10, limit: 128 };
 /// For the one who writes it: changes are small and everywhere, so blocks are pages; at most 4 MiB.
 pub const WRITER: Cache = Cache { block: 4 << 10, limit: 1024 };
 
