@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -20,6 +21,8 @@ use crate::space::{self, Space};
 
 /// Files of users that are open at a time.
 const USERS_MAX: usize = 64;
+/// Threads that wait for the disk.
+const WAITING_MAX: usize = 4;
 /// Microseconds between looks at age and room.
 const LOOK_EVERY: u64 = 30_000_000;
 /// Users below this one are the system's own; so is 65534, nobody, and who comes and goes with a unit.
@@ -45,6 +48,8 @@ pub struct Store {
     lost: u64,
     retry_at: u64,
     look_at: u64,
+    /// Threads that wait for the disk, so that we need not.
+    waiting: Vec<JoinHandle<()>>,
     /// What we did that others should know.
     remarks: Vec<String>,
 }
@@ -78,6 +83,7 @@ impl Store {
             lost: 0,
             retry_at: 0,
             look_at: 0,
+            waiting: Vec::new(),
             remarks: Vec::new(),
         };
         let persistent = match config.storage {
@@ -299,18 +305,40 @@ impl Store {
     }
 
     fn rotate_one(&mut self, owner: Owner) {
-        let Some(writer) = self.writers.remove(&owner) else { return };
+        let Some(mut writer) = self.writers.remove(&owner) else { return };
         let header = writer.header().clone();
         let path = self.path_of(owner);
-        let closed = writer.close(true);
-        let renamed = match (&closed, header.n_entries) {
-            (Ok(()), 0) => fs::remove_file(&path),
-            (Ok(()), _) => fs::rename(&path, self.directory.join(archive_name(owner, &header))),
-            (Err(_), _) => self.set_aside(owner),
+        let gone = match writer.flush() {
+            Ok(()) if header.n_entries == 0 => fs::remove_file(&path),
+            Ok(()) => fs::rename(&path, self.directory.join(archive_name(owner, &header)))
+                .map(|()| self.wait_for_disk(move || writer.close(true))),
+            Err(_) => self.set_aside(owner),
         };
-        if closed.is_ok() && renamed.is_ok() {
+        if gone.is_ok() {
             // A failure leaves no writer, and the next append tries again.
             let _ = self.create(owner);
+        }
+    }
+
+    /// Does what waits for the disk in a thread; a slow disk with many of them has to be waited for.
+    fn wait_for_disk(&mut self, work: impl FnOnce() -> Result<(), Error> + Send + 'static) {
+        let work = move || {
+            if let Err(error) = work() {
+                eprintln!("systemd-journald: {error}");
+            }
+        };
+        self.waiting.retain(|thread| !thread.is_finished());
+        if self.waiting.len() >= WAITING_MAX {
+            self.wait();
+        }
+        // Without a thread the file is whole all the same, only not marked as closed.
+        self.waiting.extend(thread::Builder::new().spawn(work).ok());
+    }
+
+    /// Waits until the disk has everything that threads bring to it.
+    fn wait(&mut self) {
+        for thread in self.waiting.drain(..) {
+            let _ = thread.join();
         }
     }
 
@@ -341,9 +369,17 @@ impl Store {
         self.give_up_unless(Writer::flush);
     }
 
-    /// Brings what was appended to the disk.
+    /// Brings what was appended to the disk, and waits for it.
     pub fn sync(&mut self) {
+        self.wait();
         self.give_up_unless(Writer::sync);
+    }
+
+    /// Brings what was appended to the disk, without waiting for it.
+    pub fn sync_soon(&mut self) {
+        self.flush();
+        let files: Vec<fs::File> = self.writers.values().filter_map(|writer| writer.file().ok()).collect();
+        self.wait_for_disk(move || Ok(files.iter().try_for_each(fs::File::sync_data)?));
     }
 
     fn give_up_unless(&mut self, work: fn(&mut Writer) -> Result<(), Error>) {
@@ -362,6 +398,7 @@ impl Store {
         for owner in self.writers.keys().copied().collect::<Vec<_>>() {
             self.close_one(owner);
         }
+        self.wait();
     }
 
     fn close_one(&mut self, owner: Owner) {

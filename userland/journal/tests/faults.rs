@@ -269,3 +269,73 @@ fn killed_while_it_writes_it_leaves_what_can_be_read() {
         assert_eq!(stock, text, "the real one sees the same");
     }
 }
+
+#[test]
+fn the_kernels_messages_come_once_over_restarts() {
+    let mut machine = Machine::new();
+    let kmsg = machine.root.path().join("dev/kmsg");
+    output(Command::new("mkfifo").arg(&kmsg));
+    // Both ends: so it never ends.
+    let mut kernel = fs::OpenOptions::new().read(true).write(true).open(&kmsg).unwrap();
+    let mut write = |machine: &Machine, record: &str, sure: &str| {
+        kernel.write_all(record.as_bytes()).unwrap();
+        eventually(sure, || machine.ours(&["-o", "cat", "-k", "-b", "all"]).ends_with(&format!("{sure}\n")));
+    };
+    machine.start();
+    write(&machine, "6,10,5000,-;first\n SUBSYSTEM=pci\n DEVICE=+pci:0000:00:01.0\n", "first");
+    machine.end(Signal::KILL);
+    machine.start();
+    // The kernel shows a new reader everything again.
+    {
+        let again = "6,10,5000,-;first\n";
+        let mut kernel = fs::OpenOptions::new().read(true).write(true).open(&kmsg).unwrap();
+        kernel.write_all(again.as_bytes()).unwrap();
+        machine.control("--sync");
+    }
+    write(&machine, "3,12,6000,-;third\n", "third");
+    let text = machine.ours(&["-o", "cat", "-k", "-b", "all"]);
+    assert_eq!(text, "first\nthird\n");
+    let lost = machine.ours(&["-o", "cat", "MESSAGE_ID=e9bf28e6e834481bb6f48f548ad13606"]);
+    assert_eq!(lost, "Missed 1 kernel messages\n");
+    let fields = machine.ours(&["-o", "export", "-k", "-b", "all", "-n", "2"]);
+    for field in
+        ["_KERNEL_SUBSYSTEM=pci", "_KERNEL_DEVICE=+pci:0000:00:01.0", "_SOURCE_MONOTONIC_TIMESTAMP=5000"]
+    {
+        assert!(fields.contains(&format!("{field}\n")), "{fields}");
+    }
+}
+
+#[test]
+fn what_init_says_of_a_unit_counts() {
+    use std::os::unix::fs::symlink;
+    let mut machine = Machine::new();
+    machine.configure("ForwardToSyslog=yes\nMaxLevelSyslog=err");
+    let units = machine.root.path().join("run/systemd/units");
+    fs::create_dir_all(&units).unwrap();
+    // The test's own cgroup may be a unit's: then that one is meant.
+    let own = journal::intake::cgroup::Membership::of(&fs::read_to_string("/proc/self/cgroup").unwrap());
+    let unit = own.and_then(|own| own.unit).unwrap_or("told.service".to_owned());
+    for (what, value) in [
+        ("invocation", "00112233445566778899aabbccddeeff"),
+        ("log-level-max", "4"),
+        ("log-rate-limit-interval", "600000000"),
+        ("log-rate-limit-burst", "3"),
+    ] {
+        symlink(value, units.join(format!("{what}:{unit}"))).unwrap();
+    }
+    fs::write(units.join(format!("log-extra-fields:{unit}")), b"\x06\0\0\0\0\0\0\0TEAM=x").unwrap();
+    let syslog = machine.socket("syslog");
+    machine.start();
+    let receiver = std::os::unix::net::UnixDatagram::bind(&syslog).unwrap();
+    receiver.set_read_timeout(Some(machine::PATIENCE)).unwrap();
+    let mut stream = machine.stream("told", "told.service");
+    stream.write_all(b"<6>too low a level\n<3>one\n<3>two\n<3>three\n<3>four\n").unwrap();
+    machine.control("--sync");
+    let kept =
+        machine.ours(&["-o", "cat", "_SYSTEMD_INVOCATION_ID=00112233445566778899aabbccddeeff", "TEAM=x"]);
+    assert_eq!(kept, "one\ntwo\nthree\n");
+    let mut buffer = [0; 512];
+    let count = receiver.recv(&mut buffer).unwrap();
+    let line = String::from_utf8_lossy(&buffer[..count]).into_owned();
+    assert!(line.starts_with("<27>") && line.ends_with("]: one") && line.contains(" told["), "{line}");
+}

@@ -20,7 +20,7 @@ pub struct Cache {
 }
 
 /// For one who reads much of a file: few calls, at most 8 MiB.
-pub const READER: Cache = Cache { block: 64 << 10, limit: 128 };
+pub const READER: Cache = Cache { block: 16 << 10, limit: 512 };
 /// For the one who writes it: changes are small and everywhere, so blocks are pages; at most 4 MiB.
 pub const WRITER: Cache = Cache { block: 4 << 10, limit: 1024 };
 

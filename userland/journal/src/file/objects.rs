@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::blocks::{self, Blocks};
 use super::layout::{self, Header, Id128, Kind, OBJECT, Shape, Timestamp, align};
@@ -39,7 +39,7 @@ pub struct Objects {
     /// Where the last object may end: what the header says, or less when the file is cut off.
     pub(super) end: u64,
     /// Payloads by where they are.
-    remembered: Vec<(u64, Rc<[u8]>)>,
+    remembered: Vec<(u64, Arc<[u8]>)>,
 }
 
 impl Objects {
@@ -162,26 +162,26 @@ impl Objects {
     ///
     /// # Errors
     /// There is no DATA object here.
-    pub fn data(&mut self, offset: u64) -> Result<Rc<[u8]>, Error> {
+    pub fn data(&mut self, offset: u64) -> Result<Arc<[u8]>, Error> {
         let place = (offset / 8).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 20 & (REMEMBERED - 1);
         if let Some((at, payload)) = self.remembered.get(place)
             && *at == offset
         {
-            return Ok(Rc::clone(payload));
+            return Ok(Arc::clone(payload));
         }
         let payload = self.read_data(offset)?;
         if payload.len() <= REMEMBERED_MAX {
             if self.remembered.is_empty() {
-                self.remembered.resize(REMEMBERED, (0, Rc::from([])));
+                self.remembered.resize(REMEMBERED, (0, Arc::from([])));
             }
             if let Some(slot) = self.remembered.get_mut(place) {
-                *slot = (offset, Rc::clone(&payload));
+                *slot = (offset, Arc::clone(&payload));
             }
         }
         Ok(payload)
     }
 
-    fn read_data(&mut self, offset: u64) -> Result<Rc<[u8]>, Error> {
+    fn read_data(&mut self, offset: u64) -> Result<Arc<[u8]>, Error> {
         let start = self.shape().data_payload();
         let (size, flags) = self.object_with_flags(offset, Kind::Data, start)?;
         let size = size - start;

@@ -517,6 +517,14 @@ impl Writer {
         Ok(self.objects.blocks.file().sync_data()?)
     }
 
+    /// The file, for another thread to bring to the disk.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn file(&self) -> io::Result<File> {
+        self.objects.blocks.file().try_clone()
+    }
+
     /// Closes the file in order, to go on with it later, or for ever when `archive`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::body::Bytes;
 use tokio::sync::mpsc::Sender;
@@ -76,7 +76,7 @@ impl Write for Outlet {
 /// Prints entries one after the other.
 struct Printer<'a> {
     style: Style,
-    fields: Vec<Rc<[u8]>>,
+    fields: Vec<Arc<[u8]>>,
     left: u64,
     out: &'a mut Outlet,
 }

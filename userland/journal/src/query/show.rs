@@ -1,7 +1,7 @@
 //! `journalctl` without a verb: entries, from where to where, in which order, and those that come while we wait.
 
 use std::io::{self, IsTerminal, Write};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::file::{Entry, Id128};
@@ -141,7 +141,7 @@ struct Printer<'a> {
     boot: Option<Id128>,
     /// The last entry printed, without its data, and its numbering.
     last: Option<(Id128, Entry)>,
-    fields: Vec<Rc<[u8]>>,
+    fields: Vec<Arc<[u8]>>,
     count: usize,
     out: &'a mut dyn Write,
 }

@@ -261,7 +261,9 @@ impl Daemon {
                 || time.monotonic.saturating_sub(first) >= self.config.sync_interval
         });
         if self.urgent || due {
-            self.sync();
+            self.store.sync_soon();
+            self.unsynced = None;
+            self.urgent = false;
         }
         busy || !self.stop
     }

@@ -7,7 +7,7 @@ pub mod text;
 
 use std::io::{self, Write};
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::file::{Entry, Id128};
 use crate::place::format_id;
@@ -126,7 +126,7 @@ pub struct Row<'a> {
     /// The numbering of its file.
     pub seqnum_id: Id128,
     /// Its fields, `FIELD=value`.
-    pub fields: &'a [Rc<[u8]>],
+    pub fields: &'a [Arc<[u8]>],
     /// What of the message was looked for.
     pub found: Option<Range<usize>>,
 }
