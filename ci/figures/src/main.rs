@@ -4,6 +4,7 @@
 
 mod boot;
 mod debian;
+mod journal;
 mod login;
 mod median;
 mod sizes;
@@ -26,6 +27,9 @@ struct Cli {
     /// A Debian root tree with systemd, as ci/bench makes it
     #[arg(long, value_name = "DIRECTORY")]
     debian: PathBuf,
+    /// Corten's programs, by their names; without it: those of the build
+    #[arg(long, value_name = "DIRECTORY")]
+    programs: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,6 +40,10 @@ enum What {
     Boot,
     /// From QEMU's start to an SSH login, on BIOS and UEFI
     Login,
+    /// Messages a second that the journal takes in, beside systemd's
+    JournalIntake,
+    /// journalctl -u among a million entries, beside systemd's
+    JournalUnitQuery,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +67,13 @@ fn measure(cli: &Cli) -> Result<()> {
     }
     if wanted(What::Login) {
         login::print(&artifacts, cli.runs)?;
+    }
+    let programs = cli.programs.clone().unwrap_or_else(|| artifacts.directory().join("bin"));
+    if wanted(What::JournalIntake) {
+        journal::intake(&programs, cli.runs)?;
+    }
+    if wanted(What::JournalUnitQuery) {
+        journal::unit_query(&programs, cli.runs)?;
     }
     Ok(())
 }

@@ -95,6 +95,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "systemd-cat", main: init::clients::cat::systemd_cat },
     Applet { name: "systemd-cgls", main: init::clients::cgls::systemd_cgls },
     Applet { name: "systemd-escape", main: init::clients::escape::systemd_escape },
+    Applet { name: "systemd-journal-gatewayd", main: journal::systemd_journal_gatewayd },
     Applet { name: "systemd-journald", main: journal::systemd_journald },
     Applet { name: "systemd-networkd", main: network::networkd },
     Applet { name: "systemd-networkd-wait-online", main: network::wait_online },

@@ -16,8 +16,8 @@ pub enum Action {
     Rotate,
     /// Move from memory to the disk.
     MoveToDisk,
-    /// Be well: what we have nothing to do for.
-    Nothing,
+    /// Go on in memory.
+    MoveToMemory,
     /// What we do not know.
     Unknown,
 }
@@ -45,7 +45,7 @@ pub fn parse(request: &[u8]) -> Action {
         Some("io.systemd.Journal.Synchronize") => Action::Sync,
         Some("io.systemd.Journal.Rotate") => Action::Rotate,
         Some("io.systemd.Journal.FlushToVar") => Action::MoveToDisk,
-        Some("io.systemd.Journal.RelinquishVar") => Action::Nothing,
+        Some("io.systemd.Journal.RelinquishVar") => Action::MoveToMemory,
         _ => Action::Unknown,
     }
 }

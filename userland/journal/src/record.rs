@@ -22,6 +22,16 @@ impl Record {
         self.ends.push(self.bytes.len());
     }
 
+    /// Adds all fields of another record.
+    pub fn extend(&mut self, other: &Record) {
+        let start = self.bytes.len();
+        let room = FIELDS_MAX.saturating_sub(self.ends.len());
+        let taken = other.ends.get(..room.min(other.ends.len())).unwrap_or_default();
+        let size = taken.last().copied().unwrap_or(0);
+        self.bytes.extend(other.bytes.get(..size).unwrap_or_default());
+        self.ends.extend(taken.iter().map(|end| start + end));
+    }
+
     /// Adds a field as it came from a client; says whether its name is one that clients may use.
     pub fn push_untrusted(&mut self, name: &[u8], value: &[u8]) -> bool {
         match std::str::from_utf8(name) {
@@ -80,6 +90,16 @@ mod tests {
         assert_eq!(record.fields(), [b"MESSAGE=a=b\n"]);
         assert_eq!(record.get("MESSAGE"), Some(&b"a=b\n"[..]));
         assert_eq!(record.get("MESS"), None);
+    }
+
+    #[test]
+    fn records_are_joined() {
+        let (mut one, mut two) = (Record::default(), Record::default());
+        one.push("A", "1");
+        two.push("B", "2");
+        two.push("C", "3");
+        one.extend(&two);
+        assert_eq!(one.fields(), [b"A=1", b"B=2", b"C=3"]);
     }
 
     #[test]

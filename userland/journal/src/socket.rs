@@ -37,6 +37,14 @@ pub fn datagram(path: &Path) -> io::Result<UnixDatagram> {
     make_room(path)?;
     let socket = UnixDatagram::bind(path)?;
     open_to_all(path)?;
+    prepare(socket)
+}
+
+/// Makes a datagram socket, perhaps another's, what we need.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn prepare(socket: UnixDatagram) -> io::Result<UnixDatagram> {
     socket.set_nonblocking(true)?;
     sockopt::set_socket_passcred(&socket, true)?;
     // Without the privilege the system's own limit has to do.
@@ -58,6 +66,14 @@ pub fn listener(path: &Path, private: bool) -> io::Result<UnixListener> {
     } else {
         open_to_all(path)?;
     }
+    prepare_listener(socket)
+}
+
+/// Makes a listening socket, perhaps another's, what we need.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn prepare_listener(socket: UnixListener) -> io::Result<UnixListener> {
     socket.set_nonblocking(true)?;
     // Connections inherit it, so that not even their first bytes come without credentials.
     sockopt::set_socket_passcred(&socket, true)?;
@@ -120,6 +136,11 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<Receiv
 /// # Errors
 /// It is too big, no regular file, or cannot be read.
 pub fn content(descriptor: OwnedFd, limit: usize) -> io::Result<Vec<u8>> {
+    // Another file system could keep us waiting for ever; memory files are on tmpfs too.
+    const TMPFS: i64 = 0x0102_1994;
+    if rustix::fs::fstatfs(&descriptor)?.f_type as i64 != TMPFS {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is not in memory"));
+    }
     let file = fs::File::from(descriptor);
     let metadata = file.metadata()?;
     let size = usize::try_from(metadata.len()).unwrap_or(usize::MAX);

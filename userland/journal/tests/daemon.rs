@@ -4,144 +4,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod machine;
+
 use std::fs;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::process::{Child, Command};
 
-use journal::intake::stream::header;
+use machine::{Machine, eventually, program};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{Pid, Signal, kill_process};
-
-const MACHINE: &str = "0123456789abcdef0123456789abcdef";
-/// So long a test waits for what must come at some time.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Machine {
-    root: tempfile::TempDir,
-    daemon: Option<Child>,
-}
-
-fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is missing: build the examples (cargo test does)", path.display());
-    path
-}
-
-/// A finished command's output; it must have succeeded.
-fn output(command: &mut Command) -> String {
-    let output = command.output().expect("Debian's systemd is installed");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-impl Machine {
-    fn new() -> Machine {
-        let root = tempfile::tempdir().unwrap();
-        for directory in ["etc", "dev", "run"] {
-            fs::create_dir(root.path().join(directory)).unwrap();
-        }
-        fs::write(root.path().join("etc/machine-id"), format!("{MACHINE}\n")).unwrap();
-        Machine { root, daemon: None }
-    }
-
-    fn started() -> Machine {
-        let mut machine = Machine::new();
-        machine.start();
-        machine
-    }
-
-    /// Starts the daemon and waits for its READY=1.
-    fn start(&mut self) {
-        let socket = self.root.path().join("notify");
-        let _ = fs::remove_file(&socket);
-        let notify = UnixDatagram::bind(&socket).unwrap();
-        notify.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut command = Command::new(program("systemd-journald"));
-        command.arg("--root").arg(self.root.path()).env("NOTIFY_SOCKET", &socket).stderr(Stdio::inherit());
-        self.daemon = Some(command.spawn().unwrap());
-        let mut buffer = [0; 256];
-        let count = notify.recv(&mut buffer).unwrap();
-        assert!(buffer[..count].starts_with(b"READY=1\n"));
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.daemon.as_ref().unwrap().id()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-    }
-
-    fn end(&mut self, signal: Signal) {
-        self.signal(signal);
-        self.daemon.take().unwrap().wait().unwrap();
-    }
-
-    fn socket(&self, name: &str) -> PathBuf {
-        self.root.path().join("run/systemd/journal").join(name)
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.root.path().join("var/log/journal").join(MACHINE)
-    }
-
-    fn stock(&self, args: &[&str]) -> String {
-        let directory = self.directory();
-        output(
-            Command::new("journalctl")
-                .arg("-D")
-                .arg(directory)
-                .args(["--no-pager", "-q"])
-                .args(args)
-                .env("TZ", "UTC"),
-        )
-    }
-
-    fn ours(&self, args: &[&str]) -> String {
-        output(Command::new(program("journalctl")).arg("-D").arg(self.directory()).arg("-q").args(args))
-    }
-
-    fn control(&self, verb: &str) {
-        output(Command::new(program("journalctl")).arg("--root").arg(self.root.path()).arg(verb));
-    }
-
-    fn send(&self, name: &str, datagram: &[u8]) {
-        UnixDatagram::unbound().unwrap().send_to(datagram, self.socket(name)).unwrap();
-    }
-
-    fn stream(&self, identifier: &str, unit: &str) -> UnixStream {
-        let mut stream = UnixStream::connect(self.socket("stdout")).unwrap();
-        stream.write_all(header(identifier, unit).as_bytes()).unwrap();
-        stream
-    }
-
-    fn files(&self, ending: &str) -> usize {
-        let names = fs::read_dir(self.directory()).unwrap().map(|item| item.unwrap().file_name());
-        names.filter(|name| name.to_string_lossy().ends_with(ending)).count()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let Some(daemon) = &mut self.daemon {
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
-    }
-}
-
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
+use rustix::process::Signal;
 
 #[test]
 fn every_way_in() {
@@ -182,7 +57,17 @@ fn every_way_in() {
     assert_eq!(machine.stock(&["-o", "cat", "-p", "err"]), "an error\n");
     assert_eq!(machine.stock(&["-o", "cat", "_PID=1"]), "", "nobody can claim to be another");
     let json = machine.stock(&["-o", "json", "EXTRA=1"]);
-    for field in ["_UID", "_GID", "_COMM", "_EXE", "_CMDLINE", "_BOOT_ID", "_MACHINE_ID", "_HOSTNAME"] {
+    for field in [
+        "_UID",
+        "_GID",
+        "_COMM",
+        "_EXE",
+        "_CMDLINE",
+        "_BOOT_ID",
+        "_MACHINE_ID",
+        "_HOSTNAME",
+        "_CAP_EFFECTIVE",
+    ] {
         assert!(json.contains(&format!("\"{field}\":\"")), "{field} is missing in {json}");
     }
     machine.end(Signal::TERM);

@@ -1,38 +1,108 @@
-//! The file in blocks: a small cache between us and the kernel, so that the many eight-byte reads and changes of
-//! the format cost few system calls. No mapping: a file cut off under us gives zeros instead of a signal.
+//! The file in blocks: a cache between us and the kernel, so that the many eight-byte reads and changes of the
+//! format cost few system calls. No mapping: a file cut off under us gives zeros instead of a signal, and a disk
+//! that fails gives an error.
 //!
 //! `flush` writes the highest block first and the header's last: what points is written after what it points to,
 //! so a reader that looks meanwhile, or after we were killed, sees whole entries.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-const BLOCK: usize = 4096;
-/// Blocks in memory, at most: 512 KiB.
-const LIMIT: usize = 128;
+/// How a file is cached: bytes of a block, a power of two, and blocks in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache {
+    block: usize,
+    limit: usize,
+}
+
+/// For one who reads much of a file: few calls, at most 8 MiB.
+pub const READER: Cache = Cache { block: 16 << 10, limit: 512 };
+/// For the one who writes it: changes are small and everywhere, so blocks are pages; at most 4 MiB.
+pub const WRITER: Cache = Cache { block: 4 << 10, limit: 1024 };
 
 struct Block {
-    bytes: Box<[u8; BLOCK]>,
-    dirty: bool,
-    used: u64,
+    number: u64,
+    bytes: Box<[u8]>,
+    /// What has changed.
+    dirty: Range<usize>,
+    used: bool,
+}
+
+/// Block numbers are their own hash, but for a multiplication that spreads them.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
 }
 
 /// A file through a cache.
 pub struct Blocks {
     file: File,
-    blocks: HashMap<u64, Block>,
-    clock: u64,
+    cache: Cache,
+    blocks: Vec<Block>,
+    places: HashMap<u64, usize, BuildHasherDefault<Spread>>,
+    /// The place used last: mostly the next one too.
+    last: usize,
+    /// Where the search for a block to drop goes on.
+    hand: usize,
+    /// For what spans blocks.
+    scratch: Vec<u8>,
 }
 
 impl Blocks {
-    pub fn new(file: File) -> Blocks {
-        Blocks { file, blocks: HashMap::new(), clock: 0 }
+    pub fn new(file: File, cache: Cache) -> Blocks {
+        Blocks {
+            file,
+            cache,
+            blocks: Vec::new(),
+            places: HashMap::default(),
+            last: 0,
+            hand: 0,
+            scratch: Vec::new(),
+        }
     }
 
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The bytes of a range; what lies behind the end of the file is zero.
+    pub fn view(&mut self, offset: u64, size: usize) -> io::Result<&[u8]> {
+        let start = (offset % self.cache.block as u64) as usize;
+        if start + size <= self.cache.block {
+            let block = self.block(offset / self.cache.block as u64)?;
+            return block.bytes.get(start..start + size).ok_or_else(lost);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        scratch.resize(size, 0);
+        let read = self.read(offset, &mut scratch);
+        self.scratch = scratch;
+        read?;
+        Ok(&self.scratch)
+    }
+
+    /// The number at an offset.
+    pub fn u64_at(&mut self, offset: u64) -> io::Result<u64> {
+        let bytes = self.view(offset, 8)?;
+        Ok(bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
     }
 
     /// Fills `into`; what lies behind the end of the file is zero.
@@ -47,10 +117,14 @@ impl Blocks {
     /// Changes bytes, in memory until the next `flush`.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.walk(offset, bytes.len(), |block, inside, outside| {
+            block.dirty = if block.dirty.is_empty() {
+                inside.clone()
+            } else {
+                block.dirty.start.min(inside.start)..block.dirty.end.max(inside.end)
+            };
             if let (Some(to), Some(from)) = (block.bytes.get_mut(inside), bytes.get(outside)) {
                 to.copy_from_slice(from);
             }
-            block.dirty = true;
         })
     }
 
@@ -59,80 +133,113 @@ impl Blocks {
         &mut self,
         offset: u64,
         size: usize,
-        mut each: impl FnMut(&mut Block, std::ops::Range<usize>, std::ops::Range<usize>),
+        mut each: impl FnMut(&mut Block, Range<usize>, Range<usize>),
     ) -> io::Result<()> {
+        let width = self.cache.block;
         let mut done = 0;
         while done < size {
             let position = offset
                 .checked_add(done as u64)
                 .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-            let start = (position % BLOCK as u64) as usize;
-            let count = (BLOCK - start).min(size - done);
-            each(self.block(position / BLOCK as u64)?, start..start + count, done..done + count);
+            let start = (position % width as u64) as usize;
+            let count = (width - start).min(size - done);
+            each(self.block(position / width as u64)?, start..start + count, done..done + count);
             done += count;
         }
         Ok(())
     }
 
     fn block(&mut self, number: u64) -> io::Result<&mut Block> {
-        self.clock += 1;
-        if !self.blocks.contains_key(&number) {
-            if self.blocks.len() >= LIMIT {
-                self.evict()?;
-            }
-            let mut bytes = Box::new([0; BLOCK]);
-            read_at_most(&self.file, number.saturating_mul(BLOCK as u64), &mut bytes[..])?;
-            self.blocks.insert(number, Block { bytes, dirty: false, used: 0 });
-        }
-        let block = self.blocks.get_mut(&number).ok_or_else(|| io::Error::other("a block is lost"))?;
-        block.used = self.clock;
+        let known = match self.blocks.get(self.last) {
+            Some(block) if block.number == number => Some(self.last),
+            _ => self.places.get(&number).copied(),
+        };
+        let place = match known {
+            Some(place) => place,
+            None => self.fetch(number)?,
+        };
+        self.last = place;
+        let block = self.blocks.get_mut(place).ok_or_else(lost)?;
+        block.used = true;
         Ok(block)
     }
 
-    /// Drops the half that was not used for longest.
-    fn evict(&mut self) -> io::Result<()> {
+    fn fetch(&mut self, number: u64) -> io::Result<usize> {
+        let width = self.cache.block;
+        let place = if self.blocks.len() < self.cache.limit {
+            let bytes = vec![0; width].into_boxed_slice();
+            self.blocks.push(Block { number: u64::MAX, bytes, dirty: 0..0, used: false });
+            self.blocks.len() - 1
+        } else {
+            self.spare()?
+        };
+        let block = self.blocks.get_mut(place).ok_or_else(lost)?;
+        self.places.remove(&block.number);
+        block.number = u64::MAX;
+        let count = read_at_most(&self.file, number.saturating_mul(width as u64), &mut block.bytes)?;
+        if let Some(behind) = block.bytes.get_mut(count..) {
+            behind.fill(0);
+        }
+        block.number = number;
+        self.places.insert(number, place);
+        Ok(place)
+    }
+
+    /// The place of a block that was not used since the hand last passed it, and that has nothing to write.
+    fn spare(&mut self) -> io::Result<usize> {
+        for _ in 0..2 * self.blocks.len() {
+            self.hand = (self.hand + 1) % self.blocks.len().max(1);
+            let Some(block) = self.blocks.get_mut(self.hand) else { break };
+            if block.dirty.is_empty() && !std::mem::take(&mut block.used) {
+                return Ok(self.hand);
+            }
+        }
         self.flush()?;
-        let mut uses: Vec<u64> = self.blocks.values().map(|block| block.used).collect();
-        uses.sort_unstable();
-        let median = uses.get(uses.len() / 2).copied().unwrap_or(0);
-        self.blocks.retain(|_, block| block.used > median);
-        Ok(())
+        Ok(self.hand)
     }
 
     /// Writes what changed, from the end of the file to its start.
     pub fn flush(&mut self) -> io::Result<()> {
-        let mut dirty: Vec<u64> =
-            self.blocks.iter().filter(|(_, block)| block.dirty).map(|(number, _)| *number).collect();
-        dirty.sort_unstable_by(|a, b| b.cmp(a));
-        for number in dirty {
-            if let Some(block) = self.blocks.get_mut(&number) {
-                self.file.write_all_at(&block.bytes[..], number * BLOCK as u64)?;
-                block.dirty = false;
-            }
+        let mut dirty: Vec<&mut Block> =
+            self.blocks.iter_mut().filter(|block| !block.dirty.is_empty()).collect();
+        dirty.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
+        for block in dirty {
+            let bytes = block.bytes.get(block.dirty.clone()).unwrap_or_default();
+            let offset = block.number * self.cache.block as u64 + block.dirty.start as u64;
+            self.file.write_all_at(bytes, offset)?;
+            block.dirty = 0..0;
         }
         Ok(())
     }
 
     /// Forgets what was read, to see what another process has written since.
     pub fn forget(&mut self) {
-        self.blocks.retain(|_, block| block.dirty);
+        self.blocks.retain(|block| !block.dirty.is_empty());
+        self.places = self.blocks.iter().enumerate().map(|(place, block)| (block.number, place)).collect();
     }
 }
 
-fn read_at_most(file: &File, offset: u64, mut into: &mut [u8]) -> io::Result<()> {
-    let mut position = offset;
+fn lost() -> io::Error {
+    io::Error::other("a block is lost")
+}
+
+/// How much there was to read.
+fn read_at_most(file: &File, offset: u64, mut into: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
     while !into.is_empty() {
-        match file.read_at(into, position) {
+        match file.read_at(into, offset.saturating_add(done as u64)) {
             Ok(0) => break,
             Ok(count) => {
                 into = into.get_mut(count..).unwrap_or_default();
-                position += count as u64;
+                done += count;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Behind the largest offset there is nothing.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(done)
 }
 
 #[cfg(test)]
@@ -141,26 +248,41 @@ mod tests {
 
     #[test]
     fn more_than_the_cache_holds_comes_back() {
-        let mut blocks = Blocks::new(tempfile::tempfile().unwrap());
+        let mut blocks = Blocks::new(tempfile::tempfile().unwrap(), Cache { block: 4096, limit: 100 });
         for number in 0..1000_u64 {
             blocks.write(number * 4093, &number.to_le_bytes()).unwrap();
         }
         blocks.flush().unwrap();
-        assert!(blocks.blocks.len() <= LIMIT);
+        assert!(blocks.blocks.len() <= 100);
         blocks.forget();
         for number in 0..1000_u64 {
-            let mut bytes = [0; 8];
-            blocks.read(number * 4093, &mut bytes).unwrap();
-            assert_eq!(u64::from_le_bytes(bytes), number);
+            assert_eq!(blocks.u64_at(number * 4093).unwrap(), number);
         }
     }
 
     #[test]
     fn behind_the_end_is_zero() {
-        let mut blocks = Blocks::new(tempfile::tempfile().unwrap());
+        let mut blocks = Blocks::new(tempfile::tempfile().unwrap(), READER);
         let mut bytes = [1; 10];
         blocks.read(1 << 40, &mut bytes).unwrap();
         assert_eq!(bytes, [0; 10]);
         assert!(blocks.read(u64::MAX - 3, &mut bytes).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_is_the_file_that_it_caches(writes in proptest::collection::vec((0_u64..40_000, 1_usize..9000), 1..40)) {
+            let mut blocks = Blocks::new(tempfile::tempfile().unwrap(), Cache { block: 4096, limit: 3 });
+            let mut plain = vec![0_u8; 50_000];
+            for (index, (offset, size)) in writes.into_iter().enumerate() {
+                let bytes = vec![index as u8 + 1; size];
+                blocks.write(offset, &bytes).unwrap();
+                plain[offset as usize..offset as usize + size].copy_from_slice(&bytes);
+            }
+            proptest::prop_assert_eq!(blocks.view(0, 50_000).unwrap(), &plain[..]);
+            blocks.flush().unwrap();
+            blocks.forget();
+            proptest::prop_assert_eq!(blocks.view(0, 50_000).unwrap(), &plain[..]);
+        }
     }
 }

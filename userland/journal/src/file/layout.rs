@@ -6,16 +6,53 @@ use super::Error;
 /// A 128-bit id: of a machine, a boot, a file, a numbering.
 pub type Id128 = [u8; 16];
 
-/// Bytes of the header that we write.
-pub const HEADER_SIZE: u64 = 256;
+/// Bytes of the header that we write: systemd 252's.
+pub const HEADER_SIZE: u64 = 264;
 /// The smallest header that has all that reading needs (systemd 187 to 245 wrote smaller ones).
 pub const HEADER_SIZE_MIN: u64 = 208;
 /// The first bytes of every file.
 pub const SIGNATURE: &[u8; 8] = b"LPKSHHRH";
+/// Compatible flag: the file has seals, TAG objects, which we pass over.
+pub const SEALED: u32 = 1;
+/// Incompatible flag: some data are compressed with XZ.
+pub const COMPRESSED_XZ: u32 = 1;
+/// Incompatible flag: some data are compressed with LZ4.
+pub const COMPRESSED_LZ4: u32 = 1 << 1;
 /// Incompatible flag: data and fields are hashed with the file's id as key.
 pub const KEYED_HASH: u32 = 1 << 2;
+/// Incompatible flag: some data are compressed with Zstandard.
+pub const COMPRESSED_ZSTD: u32 = 1 << 3;
 /// Incompatible flag: 32-bit offsets.
 pub const COMPACT: u32 = 1 << 4;
+/// All that a reader has to know of and that we do.
+const KNOWN: u32 = COMPRESSED_XZ | COMPRESSED_LZ4 | KEYED_HASH | COMPRESSED_ZSTD | COMPACT;
+
+/// Where the two layouts differ: the regular one has 64-bit offsets, the compact one, of at most 4 GiB, 32-bit ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// 32-bit offsets.
+    pub compact: bool,
+}
+
+impl Shape {
+    /// Where the payload of a DATA begins. The compact one has the tail of its chain of arrays before it.
+    #[must_use]
+    pub fn data_payload(self) -> u64 {
+        if self.compact { data::PAYLOAD + 8 } else { data::PAYLOAD }
+    }
+
+    /// Bytes of an item of an ENTRY: the offset of a DATA, and in the regular layout its hash.
+    #[must_use]
+    pub fn entry_item(self) -> u64 {
+        if self.compact { 4 } else { 16 }
+    }
+
+    /// Bytes of a slot of an ENTRY_ARRAY.
+    #[must_use]
+    pub fn array_item(self) -> u64 {
+        if self.compact { 4 } else { 8 }
+    }
+}
 
 /// Closed in order.
 pub const OFFLINE: u8 = 0;
@@ -58,8 +95,10 @@ pub mod data {
     pub const ENTRY_ARRAY: u64 = 48;
     /// How many.
     pub const ENTRIES: u64 = 56;
-    /// `FIELD=value`.
+    /// `FIELD=value`, in the regular layout; in the compact one the last array, and how many of its slots are used.
     pub const PAYLOAD: u64 = 64;
+    /// The last array, in the compact layout.
+    pub const TAIL: u64 = 64;
 }
 /// Members of a FIELD object.
 pub mod field {
@@ -102,7 +141,7 @@ pub fn align(size: u64) -> u64 {
 }
 
 /// When something happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timestamp {
     /// Microseconds since 1970.
     pub realtime: u64,
@@ -169,10 +208,18 @@ pub struct Header {
     pub data_chain_depth: u64,
     /// The longest chain of a bucket of fields.
     pub field_chain_depth: u64,
+    /// The last array of the file's entries, and in the high half how many of its slots are used.
+    pub tail_entry_array: u64,
 }
 
 impl Header {
-    /// Its 256 bytes.
+    /// Where this file's layout differs.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape { compact: self.incompatible & COMPACT != 0 }
+    }
+
+    /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_SIZE as usize);
@@ -216,16 +263,13 @@ impl Header {
         for (number, _) in header.numbers().into_iter().zip(0..present).skip(1) {
             *number = take(&mut rest).map(u64::from_le_bytes).ok_or_else(short)?;
         }
-        if header.incompatible & COMPACT != 0 {
-            return Err(Error::Unsupported("the compact format"));
-        }
-        if header.incompatible & KEYED_HASH == 0 {
-            return Err(Error::Unsupported("a file without the keyed hash"));
+        if header.incompatible & !KNOWN != 0 {
+            return Err(Error::Unsupported("a file of a newer format"));
         }
         Ok(header)
     }
 
-    fn numbers(&mut self) -> [&mut u64; 21] {
+    fn numbers(&mut self) -> [&mut u64; 22] {
         [
             &mut self.header_size,
             &mut self.arena_size,
@@ -248,6 +292,7 @@ impl Header {
             &mut self.n_entry_arrays,
             &mut self.data_chain_depth,
             &mut self.field_chain_depth,
+            &mut self.tail_entry_array,
         ]
     }
 }
@@ -271,7 +316,7 @@ mod tests {
         }
         header.header_size = HEADER_SIZE;
         let bytes = header.encode();
-        assert_eq!(bytes.len(), 256);
+        assert_eq!(bytes.len() as u64, HEADER_SIZE);
         assert_eq!(Header::decode(&bytes).unwrap(), header);
     }
 
@@ -280,9 +325,9 @@ mod tests {
         assert!(Header::decode(b"").is_err());
         assert!(Header::decode(&[0; 256]).is_err());
         let mut bytes = Header { header_size: HEADER_SIZE, ..Header::default() }.encode();
-        assert!(matches!(Header::decode(&bytes), Err(Error::Unsupported(_))), "no keyed hash");
-        bytes[12] = (KEYED_HASH | COMPACT) as u8;
-        assert!(matches!(Header::decode(&bytes), Err(Error::Unsupported(_))), "compact");
+        bytes[12] = 1 << 5;
+        assert!(matches!(Header::decode(&bytes), Err(Error::Unsupported(_))), "a flag of the future");
+        bytes[12] = 0;
         bytes.truncate(100);
         assert!(matches!(Header::decode(&bytes), Err(Error::Corrupt { .. })));
     }

@@ -5,17 +5,24 @@
 //! file, and those of each DATA; two hash tables find a DATA and a FIELD by its bytes. Objects are only appended;
 //! what changes in place are counters, the heads and tails of chains, and free slots of arrays.
 //!
-//! We write one variant: keyed hash, neither compact nor compressed nor sealed. Source: systemd's
+//! We read all variants and write what systemd 252 writes: keyed hash, compact (a third smaller, so a third less to
+//! write and to read; the stock journalctl of 252 and later reads it), long payloads compressed with Zstandard, not
+//! sealed. `SYSTEMD_JOURNAL_COMPACT=0` gives the regular layout, as with systemd. Source: systemd's
 //! JOURNAL_FILE_FORMAT.
 
 mod blocks;
+mod chain;
+mod compress;
 pub mod hash;
 pub mod layout;
 mod objects;
+mod verify;
 mod write;
 
+pub use chain::Chain;
 pub use layout::{Header, Id128, Timestamp};
 pub use objects::{Entry, Objects};
+pub use verify::Counts;
 pub use write::{NewFile, Writer};
 
 use std::io;

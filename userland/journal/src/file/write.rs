@@ -10,13 +10,18 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::blocks::Blocks;
+use super::blocks;
+use super::compress::{self, Compressor};
 use super::layout::{self, Header, Id128, Kind, OBJECT, Timestamp, align};
 use super::objects::Objects;
 use super::{Error, hash};
 
-/// The file grows by this much at a time.
-const GROWTH: u64 = 512 << 10;
+/// The file grows by an eighth, but by no less and no more than this at a time.
+const GROWTH: std::ops::RangeInclusive<u64> = 512 << 10..=8 << 20;
+/// 32-bit offsets reach so far.
+const COMPACT_MAX: u64 = u32::MAX as u64 & !4095;
+/// Objects in one bucket; with more of them looking up gets slow, so a new file is due.
+const CHAIN_MAX: u64 = 100;
 /// Buckets for the names of fields.
 const FIELD_BUCKETS: u64 = 333;
 /// Tails of entry arrays that are remembered.
@@ -35,6 +40,10 @@ pub struct NewFile {
     pub seqnum: u64,
     /// The most bytes that it may grow to.
     pub max_size: u64,
+    /// With 32-bit offsets: a third smaller, but only systemd 252 and later read it.
+    pub compact: bool,
+    /// Payloads of this many bytes are compressed.
+    pub compress: Option<usize>,
 }
 
 /// The last array of a chain.
@@ -44,8 +53,8 @@ struct Tail {
     offset: u64,
     /// Its slots.
     capacity: u64,
-    /// The index of its first slot in the whole chain.
-    index: u64,
+    /// Those in use.
+    used: u64,
 }
 
 /// A file that is being written.
@@ -54,8 +63,14 @@ pub struct Writer {
     /// Where the next object goes.
     tail: u64,
     max_size: u64,
-    /// The tail of the file's own chain, at key 0, and of those of data seen lately.
+    /// Numbers up to this one are taken.
+    floor: u64,
+    compress: Option<usize>,
+    compressor: Compressor,
+    /// The tail of the file's own chain, at key 0, and in the regular layout those of data seen lately.
     tails: HashMap<u64, Tail>,
+    items: Vec<(u64, u64)>,
+    chains: Vec<(u64, u64, Tail)>,
 }
 
 impl Writer {
@@ -80,8 +95,15 @@ impl Writer {
         let field_table = layout::HEADER_SIZE;
         let data_table = field_table + OBJECT + field_size;
         let tail = data_table + OBJECT + data_size;
+        let mut incompatible = layout::KEYED_HASH;
+        if new.compact {
+            incompatible |= layout::COMPACT;
+        }
+        if new.compress.is_some() {
+            incompatible |= layout::COMPRESSED_ZSTD;
+        }
         let header = Header {
-            incompatible: layout::KEYED_HASH,
+            incompatible,
             state: layout::ONLINE,
             file_id: new.file_id,
             machine_id: new.machine_id,
@@ -96,30 +118,52 @@ impl Writer {
             tail_entry_seqnum: new.seqnum,
             ..Header::default()
         };
-        let objects = Objects { blocks: Blocks::new(file), header, end: 0 };
-        let mut writer =
-            Writer { objects, tail, max_size: new.max_size.max(tail + GROWTH), tails: HashMap::new() };
+        let objects = Objects::unread(file, blocks::WRITER, header);
+        let mut writer = Writer::of(objects, tail, new.max_size.max(tail + *GROWTH.start()), new.compress);
         writer.reserve(0)?;
-        writer.put_head(field_table, Kind::FieldHashTable, OBJECT + field_size)?;
-        writer.put_head(data_table, Kind::DataHashTable, OBJECT + data_size)?;
+        writer.put_head(field_table, Kind::FieldHashTable, 0, OBJECT + field_size)?;
+        writer.put_head(data_table, Kind::DataHashTable, 0, OBJECT + data_size)?;
         writer.flush()?;
         Ok(writer)
+    }
+
+    fn of(objects: Objects, tail: u64, max_size: u64, compress: Option<usize>) -> Writer {
+        let max_size = if objects.shape().compact { max_size.min(COMPACT_MAX) } else { max_size };
+        let compress = compress.filter(|_| objects.header.incompatible & layout::COMPRESSED_ZSTD != 0);
+        Writer {
+            objects,
+            tail,
+            max_size,
+            floor: 0,
+            compress,
+            compressor: Compressor::default(),
+            tails: HashMap::new(),
+            items: Vec::new(),
+            chains: Vec::new(),
+        }
     }
 
     /// Goes on with a file that was closed in order.
     ///
     /// # Errors
     /// It was not, it is another machine's, of another variant, or unsound.
-    pub fn resume(path: &Path, machine_id: &Id128, max_size: u64) -> Result<Writer, Error> {
+    pub fn resume(
+        path: &Path,
+        machine_id: &Id128,
+        max_size: u64,
+        compress: Option<usize>,
+    ) -> Result<Writer, Error> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let mut objects = Objects::of(file)?;
+        let mut objects = Objects::of(file, blocks::WRITER)?;
         let header = objects.header();
         let refuse = |what| Err(Error::Corrupt { offset: 0, what });
         if header.state != layout::OFFLINE {
             return refuse("the file was not closed");
         }
+        let known = layout::KEYED_HASH | layout::COMPACT | layout::COMPRESSED_ZSTD;
         if header.header_size != layout::HEADER_SIZE
-            || header.incompatible != layout::KEYED_HASH
+            || header.incompatible & !known != 0
+            || header.incompatible & layout::KEYED_HASH == 0
             || header.compatible != 0
         {
             return Err(Error::Unsupported("writing a file of another version"));
@@ -128,12 +172,12 @@ impl Writer {
             return refuse("the file is another machine's");
         }
         let tail = objects.tail()?;
-        let mut writer = Writer { objects, tail, max_size: max_size.max(tail + 1), tails: HashMap::new() };
+        let mut writer = Writer::of(objects, tail, max_size.max(tail + 1), compress);
         let count = writer.objects.header.n_entries;
-        let last = writer.tail_of(0, writer.objects.header.entry_array_offset)?;
-        if count > last.index + last.capacity {
+        if writer.objects.chain().len() != count {
             return refuse("entries are missing");
         }
+        writer.tail_of(0, writer.objects.header.entry_array_offset, count)?;
         writer.objects.header.state = layout::ONLINE;
         writer.flush()?;
         Ok(writer)
@@ -145,62 +189,88 @@ impl Writer {
         &self.objects.header
     }
 
+    /// Makes the next number larger than this one, which another file of the numbering has.
+    pub fn skip_to(&mut self, seqnum: u64) {
+        self.floor = seqnum;
+    }
+
     /// Appends an entry. Fields given twice are stored once. In memory until `flush`.
     ///
     /// # Errors
     /// `Full` and `ClockSetBack` ask for rotation, `NoSpace` for patience; the file is sound after all of them.
     pub fn append(&mut self, time: Timestamp, boot_id: &Id128, fields: &[&[u8]]) -> Result<u64, Error> {
+        let (mut items, mut chains) = (std::mem::take(&mut self.items), std::mem::take(&mut self.chains));
+        items.clear();
+        chains.clear();
+        let appended = self.append_with(time, boot_id, fields, &mut items, &mut chains);
+        (self.items, self.chains) = (items, chains);
+        appended
+    }
+
+    fn append_with(
+        &mut self,
+        time: Timestamp,
+        boot_id: &Id128,
+        fields: &[&[u8]],
+        items: &mut Vec<(u64, u64)>,
+        chains: &mut Vec<(u64, u64, Tail)>,
+    ) -> Result<u64, Error> {
         self.accepts(time, boot_id, fields)?;
         let mut xor_hash = 0;
-        let mut items = Vec::with_capacity(fields.len());
         for payload in fields {
-            items.push(self.data(payload)?);
+            let item = self.data(payload)?;
+            // Fields given twice count once in the checksum too.
+            if !items.contains(&item) {
+                items.push(item);
+                xor_hash ^= hash::jenkins(payload);
+            }
         }
         items.sort_unstable();
-        items.dedup();
 
         // Everything that can fail for want of space comes before the first link.
+        let shape = self.objects.shape();
         let count = self.objects.header.n_entries;
-        let main = self.tail_of(0, self.objects.header.entry_array_offset)?;
-        let mut space = align(layout::entry::ITEMS + 16 * items.len() as u64) + growth_of(main, count);
-        let mut chains = Vec::with_capacity(items.len());
-        for (offset, _) in &items {
-            let entries = self.objects.u64_at(offset + layout::data::ENTRIES)?;
-            let first = self.objects.u64_at(offset + layout::data::ENTRY_ARRAY)?;
-            let tail = self.tail_of(*offset, first)?;
-            if entries > 0 {
-                space += growth_of(tail, entries - 1);
-            }
+        let main = self.tail_of(0, self.objects.header.entry_array_offset, count)?;
+        let size = layout::entry::ITEMS + shape.entry_item() * items.len() as u64;
+        let mut space = align(size) + self.growth_of(main);
+        for (offset, _) in &*items {
+            let entries = self.objects.blocks.u64_at(offset + layout::data::ENTRIES)?;
+            let tail = match entries.checked_sub(1) {
+                None => Tail::default(),
+                Some(rest) => {
+                    let first = self.objects.blocks.u64_at(offset + layout::data::ENTRY_ARRAY)?;
+                    let tail = self.tail_of(*offset, first, rest)?;
+                    space += self.growth_of(tail);
+                    tail
+                }
+            };
             chains.push((*offset, entries, tail));
         }
         self.reserve(space)?;
 
-        let seqnum = self.objects.header.tail_entry_seqnum + 1;
-        let mut body = Vec::with_capacity(48 + 16 * items.len());
+        let seqnum = self.objects.header.tail_entry_seqnum.max(self.floor) + 1;
+        let mut body = Vec::with_capacity(size as usize);
         for number in [seqnum, time.realtime, time.monotonic] {
             body.extend(number.to_le_bytes());
         }
         body.extend(boot_id);
-        // Fields given twice count once in the checksum too.
-        let mut counted = Vec::with_capacity(fields.len());
-        for payload in fields {
-            if !counted.contains(payload) {
-                counted.push(*payload);
-                xor_hash ^= hash::jenkins(payload);
+        body.extend(u64::to_le_bytes(xor_hash));
+        for (offset, hash) in &*items {
+            if shape.compact {
+                body.extend((*offset as u32).to_le_bytes());
+            } else {
+                body.extend(offset.to_le_bytes());
+                body.extend(hash.to_le_bytes());
             }
         }
-        body.extend(u64::to_le_bytes(xor_hash));
-        for (offset, hash) in &items {
-            body.extend(offset.to_le_bytes());
-            body.extend(hash.to_le_bytes());
-        }
-        let entry = self.put(Kind::Entry, &body)?;
+        let entry = self.put(Kind::Entry, 0, &body)?;
 
-        self.link(0, main, count, entry)?;
-        for (data, entries, tail) in chains {
-            match entries.checked_sub(1) {
-                None => self.set(data + layout::data::ENTRY, entry)?,
-                Some(index) => self.link(data, tail, index, entry)?,
+        self.link(0, main, entry)?;
+        for (data, entries, tail) in &*chains {
+            if *entries == 0 {
+                self.set(data + layout::data::ENTRY, entry)?;
+            } else {
+                self.link(*data, *tail, entry)?;
             }
             self.set(data + layout::data::ENTRIES, entries + 1)?;
         }
@@ -231,6 +301,8 @@ impl Writer {
         }
         if header.n_data > header.data_table_size / 16 / 4 * 3
             || header.n_fields > header.field_table_size / 16 / 4 * 3
+            || header.data_chain_depth > CHAIN_MAX
+            || header.field_chain_depth > CHAIN_MAX
         {
             return Err(Error::Full);
         }
@@ -247,7 +319,14 @@ impl Writer {
         if needed > self.max_size && self.objects.header.n_entries > 0 {
             return Err(Error::Full);
         }
-        let size = needed.next_multiple_of(GROWTH);
+        let growth = (self.objects.end / 8).clamp(*GROWTH.start(), *GROWTH.end());
+        let mut size = needed.next_multiple_of(4096).max(self.objects.end + growth);
+        if needed <= self.max_size {
+            size = size.min(self.max_size.next_multiple_of(4096));
+        }
+        if self.objects.shape().compact && size > COMPACT_MAX {
+            return Err(Error::Full);
+        }
         let file = self.objects.blocks.file();
         match fallocate(file, FallocateFlags::empty(), 0, size) {
             Ok(()) => {}
@@ -262,37 +341,45 @@ impl Writer {
 
     /// The DATA object of a payload and its hash, made when there is none.
     fn data(&mut self, payload: &[u8]) -> Result<(u64, u64), Error> {
-        let lookup = self.objects.find(Kind::Data, payload)?;
+        let hash = self.objects.hash(payload);
+        let lookup = self.objects.find(Kind::Data, payload, hash)?;
         if let Some(offset) = lookup.found {
-            return Ok((offset, lookup.hash));
+            return Ok((offset, hash));
         }
         let field = self.field(name_of(payload).unwrap_or_default())?;
-        let head = self.objects.u64_at(field + layout::field::HEAD_DATA)?;
-        let mut body = Vec::with_capacity(48 + payload.len());
-        for number in [lookup.hash, 0, head, 0, 0, 0] {
+        let head = self.objects.blocks.u64_at(field + layout::field::HEAD_DATA)?;
+        let small = self.compress.is_none_or(|least| payload.len() < least);
+        let frame = if small { None } else { self.compressor.compress(payload) };
+        let (flags, stored) = frame.as_deref().map_or((0, payload), |frame| (compress::ZSTD, frame));
+        let mut body = Vec::with_capacity(56 + stored.len());
+        for number in [hash, 0, head, 0, 0, 0] {
             body.extend(number.to_le_bytes());
         }
-        body.extend(payload);
-        let offset = self.put(Kind::Data, &body)?;
+        if self.objects.shape().compact {
+            body.extend([0; 8]);
+        }
+        body.extend(stored);
+        let offset = self.put(Kind::Data, flags, &body)?;
         self.chain(lookup.bucket, lookup.last, offset)?;
         self.set(field + layout::field::HEAD_DATA, offset)?;
         let header = &mut self.objects.header;
         header.n_data += 1;
         header.data_chain_depth = header.data_chain_depth.max(lookup.depth);
-        Ok((offset, lookup.hash))
+        Ok((offset, hash))
     }
 
     fn field(&mut self, name: &[u8]) -> Result<u64, Error> {
-        let lookup = self.objects.find(Kind::Field, name)?;
+        let hash = self.objects.hash(name);
+        let lookup = self.objects.find(Kind::Field, name, hash)?;
         if let Some(offset) = lookup.found {
             return Ok(offset);
         }
         let mut body = Vec::with_capacity(24 + name.len());
-        for number in [lookup.hash, 0, 0] {
+        for number in [hash, 0, 0] {
             body.extend(number.to_le_bytes());
         }
         body.extend(name);
-        let offset = self.put(Kind::Field, &body)?;
+        let offset = self.put(Kind::Field, 0, &body)?;
         self.chain(lookup.bucket, lookup.last, offset)?;
         let header = &mut self.objects.header;
         header.n_fields += 1;
@@ -310,54 +397,77 @@ impl Writer {
         self.set(bucket + 8, offset)
     }
 
-    /// The last array of a chain, owned by a DATA or, with key 0, by the file.
-    fn tail_of(&mut self, owner: u64, first: u64) -> Result<Tail, Error> {
+    /// The last array of a chain of arrays with `count` entries, owned by a DATA or, with key 0, by the file.
+    fn tail_of(&mut self, owner: u64, first: u64, count: u64) -> Result<Tail, Error> {
+        if first == 0 {
+            return Ok(Tail::default());
+        }
         if let Some(tail) = self.tails.get(&owner) {
             return Ok(*tail);
         }
+        if owner != 0 && self.objects.shape().compact {
+            let offset = self.objects.number_at(owner + layout::data::TAIL, 4)?;
+            let used = self.objects.number_at(owner + layout::data::TAIL + 4, 4)?;
+            let size = self.objects.object(offset, Kind::EntryArray, layout::array::ITEMS)?;
+            return Ok(Tail { offset, capacity: (size - layout::array::ITEMS) / 4, used });
+        }
         let mut tail = Tail::default();
-        self.objects.arrays(first, |_, offset, capacity, index| {
-            tail = Tail { offset, capacity, index };
-            Ok(())
+        self.objects.parts(first, |part| {
+            let used = count.saturating_sub(part.index).min(part.capacity);
+            tail = Tail { offset: part.offset, capacity: part.capacity, used };
+            true
         })?;
         if self.tails.len() >= TAILS {
-            self.tails.clear();
+            self.tails.retain(|owner, _| *owner == 0);
         }
         self.tails.insert(owner, tail);
         Ok(tail)
     }
 
-    /// Puts an entry into slot `index` of a chain.
-    fn link(&mut self, owner: u64, mut tail: Tail, index: u64, entry: u64) -> Result<(), Error> {
-        if index >= tail.index + tail.capacity {
+    /// Puts an entry into the next slot of a chain.
+    fn link(&mut self, owner: u64, mut tail: Tail, entry: u64) -> Result<(), Error> {
+        let item = self.objects.shape().array_item();
+        if tail.used < tail.capacity {
+            let at = tail.offset + layout::array::ITEMS + item * tail.used;
+            self.set_number(at, entry, item)?;
+            tail.used += 1;
+        } else {
             let capacity = next_capacity(tail);
-            let mut body = vec![0; 8 + 8 * capacity as usize];
-            if let Some(first) = body.get_mut(8..16) {
-                first.copy_from_slice(&entry.to_le_bytes());
+            let mut body = vec![0; (8 + item * capacity) as usize];
+            for (to, from) in body.iter_mut().skip(8).zip(entry.to_le_bytes()).take(item as usize) {
+                *to = from;
             }
-            let offset = self.put(Kind::EntryArray, &body)?;
+            let offset = self.put(Kind::EntryArray, 0, &body)?;
             match (tail.offset, owner) {
                 (0, 0) => self.objects.header.entry_array_offset = offset,
                 (0, data) => self.set(data + layout::data::ENTRY_ARRAY, offset)?,
                 (last, _) => self.set(last + layout::array::NEXT, offset)?,
             }
-            tail = Tail { offset, capacity, index };
-            self.tails.insert(owner, tail);
+            tail = Tail { offset, capacity, used: 1 };
             self.objects.header.n_entry_arrays += 1;
-            return Ok(());
         }
-        let slot = index
-            .checked_sub(tail.index)
-            .ok_or(Error::Corrupt { offset: tail.offset, what: "entries are missing" })?;
-        self.set(tail.offset + layout::array::ITEMS + 8 * slot, entry)
+        let packed = tail.offset | tail.used << 32;
+        match (owner, self.objects.shape().compact) {
+            (0, compact) => {
+                self.tails.insert(0, tail);
+                self.objects.header.tail_entry_array =
+                    if compact || tail.offset <= u64::from(u32::MAX) { packed } else { 0 };
+                Ok(())
+            }
+            (data, true) => self.set(data + layout::data::TAIL, packed),
+            (data, false) => {
+                self.tails.insert(data, tail);
+                Ok(())
+            }
+        }
     }
 
     /// Appends an object.
-    fn put(&mut self, kind: Kind, body: &[u8]) -> Result<u64, Error> {
+    fn put(&mut self, kind: Kind, flags: u8, body: &[u8]) -> Result<u64, Error> {
         let offset = self.tail;
         let size = OBJECT + body.len() as u64;
         self.reserve(align(size))?;
-        self.put_head(offset, kind, size)?;
+        self.put_head(offset, kind, flags, size)?;
         self.objects.blocks.write(offset + OBJECT, body)?;
         self.objects.header.tail_object_offset = offset;
         self.objects.header.n_objects += 1;
@@ -365,19 +475,28 @@ impl Writer {
         Ok(offset)
     }
 
-    fn put_head(&mut self, offset: u64, kind: Kind, size: u64) -> Result<(), Error> {
-        let mut head = [0; OBJECT as usize];
-        if let Some((first, rest)) = head.split_first_mut() {
-            *first = kind as u8;
-            if let Some(at) = rest.get_mut(7..) {
-                at.copy_from_slice(&size.to_le_bytes());
-            }
-        }
+    fn put_head(&mut self, offset: u64, kind: Kind, flags: u8, size: u64) -> Result<(), Error> {
+        let [a, b, c, d, e, f, g, h] = size.to_le_bytes();
+        let head = [kind as u8, flags, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h];
         Ok(self.objects.blocks.write(offset, &head)?)
     }
 
     fn set(&mut self, offset: u64, value: u64) -> Result<(), Error> {
-        Ok(self.objects.blocks.write(offset, &value.to_le_bytes())?)
+        self.set_number(offset, value, 8)
+    }
+
+    /// Writes a number of four or eight bytes.
+    fn set_number(&mut self, offset: u64, value: u64, size: u64) -> Result<(), Error> {
+        let bytes = value.to_le_bytes();
+        Ok(self.objects.blocks.write(offset, bytes.get(..size as usize).unwrap_or(&bytes))?)
+    }
+
+    /// Bytes that a chain takes for one more entry.
+    fn growth_of(&self, tail: Tail) -> u64 {
+        if tail.used < tail.capacity {
+            return 0;
+        }
+        align(layout::array::ITEMS + self.objects.shape().array_item() * next_capacity(tail))
     }
 
     /// Hands everything to the kernel: readers see it, and it survives our death.
@@ -396,6 +515,14 @@ impl Writer {
     pub fn sync(&mut self) -> Result<(), Error> {
         self.flush()?;
         Ok(self.objects.blocks.file().sync_data()?)
+    }
+
+    /// The file, for another thread to bring to the disk.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn file(&self) -> io::Result<File> {
+        self.objects.blocks.file().try_clone()
     }
 
     /// Closes the file in order, to go on with it later, or for ever when `archive`.
@@ -419,11 +546,6 @@ impl Writer {
     pub fn size(&self) -> u64 {
         self.objects.end
     }
-}
-
-/// Bytes that a chain with `count` entries takes for one more.
-fn growth_of(tail: Tail, count: u64) -> u64 {
-    if count >= tail.index + tail.capacity { layout::array::ITEMS + 8 * next_capacity(tail) } else { 0 }
 }
 
 /// Slots of the array after `tail`: twice as many, within reason.

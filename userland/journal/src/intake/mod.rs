@@ -1,15 +1,17 @@
 //! What comes in, by the way it comes: each file reads one protocol and makes records of it; `process` adds what
 //! only the kernel can know of the sender, `limit` keeps one noisy unit from drowning the others.
 
+pub mod cgroup;
 pub mod kmsg;
 pub mod limit;
 pub mod native;
 pub mod process;
 pub mod stream;
 pub mod syslog;
+pub mod unit_settings;
 
-/// Fields above this size are cut off or refused: 4 MiB.
-pub const FIELD_MAX: usize = 4 << 20;
+/// Fields above this size are refused: 32 MiB. A core dump's is larger than one would think.
+pub const FIELD_MAX: usize = 32 << 20;
 
 /// The priority of a record without one: informational.
 pub const INFO: u8 = 6;

@@ -1,13 +1,11 @@
 //! The native protocol: `FIELD=value` lines, or `FIELD`, a line break, a 64-bit little-endian size and that many
 //! bytes; an empty line ends a record. Source: systemd's JOURNAL_NATIVE_PROTOCOL.
 
-use crate::intake::FIELD_MAX;
 use crate::record::Record;
 
-/// The records of a datagram, and whether all of it was understood.
+/// Calls `each` with the records of a datagram; says whether all of it was understood.
 #[must_use]
-pub fn parse(datagram: &[u8]) -> (Vec<Record>, bool) {
-    let mut records = Vec::new();
+pub fn parse(datagram: &[u8], field_max: usize, each: &mut dyn FnMut(Record)) -> bool {
     let mut record = Record::default();
     let mut rest = datagram;
     let mut whole = true;
@@ -15,7 +13,7 @@ pub fn parse(datagram: &[u8]) -> (Vec<Record>, bool) {
         let (line, after) = split_line(rest);
         rest = after;
         if line.is_empty() {
-            records.push(std::mem::take(&mut record));
+            finish(&mut record, each);
             continue;
         }
         // Comments and control lines are no fields.
@@ -35,15 +33,20 @@ pub fn parse(datagram: &[u8]) -> (Vec<Record>, bool) {
                 }
             },
         };
-        if value.len() > FIELD_MAX {
+        if value.len() > field_max {
             whole = false;
         } else {
             record.push_untrusted(name, value);
         }
     }
-    records.push(record);
-    records.retain(|record| !record.is_empty());
-    (records, whole)
+    finish(&mut record, each);
+    whole
+}
+
+fn finish(record: &mut Record, each: &mut dyn FnMut(Record)) {
+    if !record.is_empty() {
+        each(std::mem::take(record));
+    }
 }
 
 fn split_line(bytes: &[u8]) -> (&[u8], &[u8]) {
@@ -64,9 +67,15 @@ fn split_binary(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
+    fn all(datagram: &[u8]) -> (Vec<Record>, bool) {
+        let mut records = Vec::new();
+        let whole = parse(datagram, 1 << 20, &mut |record| records.push(record));
+        (records, whole)
+    }
+
     #[test]
     fn text_and_binary() {
-        let (records, whole) = parse(b"MESSAGE=hi\nDATA\n\x03\0\0\0\0\0\0\0a\nb\n_PID=1\n\nMESSAGE=two\n");
+        let (records, whole) = all(b"MESSAGE=hi\nDATA\n\x03\0\0\0\0\0\0\0a\nb\n_PID=1\n\nMESSAGE=two\n");
         assert!(whole);
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].fields(), [&b"MESSAGE=hi"[..], b"DATA=a\nb"]);
@@ -75,16 +84,16 @@ mod tests {
 
     #[test]
     fn cut_off() {
-        let (records, whole) = parse(b"MESSAGE=hi\nDATA\n\xff\xff\xff\xff\xff\xff\xff\xffa");
+        let (records, whole) = all(b"MESSAGE=hi\nDATA\n\xff\xff\xff\xff\xff\xff\xff\xffa");
         assert!(!whole);
         assert_eq!(records.len(), 1);
-        assert!(parse(b"").0.is_empty());
+        assert!(all(b"").0.is_empty());
     }
 
     proptest::proptest! {
         #[test]
         fn anything_is_survived(datagram: Vec<u8>) {
-            for record in parse(&datagram).0 {
+            for record in all(&datagram).0 {
                 for field in record.fields() {
                     proptest::prop_assert!(field[0].is_ascii_uppercase());
                 }

@@ -5,8 +5,8 @@ use crate::intake::{INFO, split_priority};
 use crate::place::{format_id, random_id};
 use crate::record::Record;
 
-/// A longer line is broken: systemd's LineMax.
-const LINE_MAX: usize = 48 << 10;
+/// Lines of the header.
+const LINES: u8 = 7;
 /// A header line may not be longer.
 const HEADER_MAX: usize = 4096;
 
@@ -18,7 +18,18 @@ struct Header {
     /// Facility and priority.
     priority: u16,
     level_prefix: bool,
-    to_console: bool,
+    forward: Forward,
+}
+
+/// Where the lines shall go besides the journal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forward {
+    /// To the syslog socket.
+    pub to_syslog: bool,
+    /// To the kernel's log.
+    pub to_kmsg: bool,
+    /// To the console.
+    pub to_console: bool,
 }
 
 /// A line of output.
@@ -28,8 +39,8 @@ pub struct Line {
     pub record: Record,
     /// 0 (worst) to 7.
     pub priority: u8,
-    /// Whether the console shall show it too.
-    pub to_console: bool,
+    /// Who shall have it too.
+    pub forward: Forward,
 }
 
 /// One stream.
@@ -40,6 +51,8 @@ pub struct Stream {
     /// The beginning of a line.
     pending: Vec<u8>,
     id: String,
+    /// A longer line is broken.
+    line_max: usize,
 }
 
 /// The peer does not speak the protocol.
@@ -53,16 +66,78 @@ enum Break {
     Newline,
     Nul,
     LineMax,
+    PidChange,
     Eof,
 }
 
-impl Default for Stream {
-    fn default() -> Stream {
-        Stream { header: Header::default(), seen: 0, pending: Vec::new(), id: format_id(&random_id()) }
-    }
-}
-
 impl Stream {
+    /// A stream whose header is still to come; longer lines than `line_max` are broken.
+    #[must_use]
+    pub fn new(line_max: usize) -> Stream {
+        Stream {
+            header: Header::default(),
+            seen: 0,
+            pending: Vec::new(),
+            id: format_id(&random_id()),
+            line_max: line_max.max(1),
+        }
+    }
+
+    /// Whether the header has come.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.seen == LINES
+    }
+
+    /// What has to be known to go on with the stream in another process, once it is open.
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let Header { identifier, unit, priority, level_prefix, forward } = &self.header;
+        let flag = |flag: bool| u8::from(flag);
+        let mut text = format!(
+            "{}\n{identifier}\n{unit}\n{priority}\n{}\n{}\n{}\n{}\n",
+            self.id,
+            flag(*level_prefix),
+            flag(forward.to_syslog),
+            flag(forward.to_kmsg),
+            flag(forward.to_console)
+        )
+        .into_bytes();
+        text.extend(&self.pending);
+        text
+    }
+
+    /// A stream as it was saved.
+    #[must_use]
+    pub fn restore(saved: &[u8], line_max: usize) -> Option<Stream> {
+        let end = saved.iter().position(|byte| *byte == b'\n')?;
+        let id = std::str::from_utf8(saved.get(..end)?).ok()?;
+        crate::place::parse_id(id)?;
+        let mut stream = Stream { id: id.to_owned(), ..Stream::new(line_max) };
+        let mut rest = saved.get(end + 1..)?;
+        while !stream.is_open() {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            stream.header_line(rest.get(..end)?).ok()?;
+            rest = rest.get(end + 1..)?;
+        }
+        stream.pending = rest.get(..rest.len().min(stream.line_max - 1))?.to_vec();
+        Some(stream)
+    }
+
+    /// Whether the beginning of a line waits for its end.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Another process goes on: what is pending is a line of the one before.
+    pub fn change_pid(&mut self, each: &mut dyn FnMut(&Stream, Line)) {
+        if self.is_open() && self.has_pending() {
+            let pending = std::mem::take(&mut self.pending);
+            self.text(&pending, Break::PidChange, each);
+        }
+    }
+
     /// The unit, as the peer named it.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
@@ -89,12 +164,13 @@ impl Stream {
             }
         }
         pending.extend(rest);
-        if self.seen < 7 && pending.len() > HEADER_MAX {
+        if self.seen < LINES && pending.len() > HEADER_MAX {
             return Err(Malformed(self.seen + 1));
         }
-        while pending.len() >= LINE_MAX {
-            let after = pending.split_off(LINE_MAX);
-            self.text(&pending, Break::LineMax, each);
+        if pending.len() >= self.line_max {
+            let whole = pending.len() / self.line_max * self.line_max;
+            let after = pending.split_off(whole);
+            pending.chunks(self.line_max).for_each(|part| self.text(part, Break::LineMax, each));
             pending = after;
         }
         self.pending = pending;
@@ -104,7 +180,7 @@ impl Stream {
     /// The stream has ended: what is pending is the last line.
     pub fn finish(&mut self, each: &mut dyn FnMut(&Stream, Line)) {
         let pending = std::mem::take(&mut self.pending);
-        if self.seen == 7 {
+        if self.is_open() {
             self.text(&pending, Break::Eof, each);
         }
     }
@@ -115,12 +191,12 @@ impl Stream {
         reason: Break,
         each: &mut dyn FnMut(&Stream, Line),
     ) -> Result<(), Malformed> {
-        if self.seen < 7 {
+        if self.seen < LINES {
             return self.header_line(line);
         }
         let mut rest = line;
-        while rest.len() > LINE_MAX {
-            let (head, tail) = rest.split_at(LINE_MAX);
+        while rest.len() > self.line_max {
+            let (head, tail) = rest.split_at(self.line_max);
             self.text(head, Break::LineMax, each);
             rest = tail;
         }
@@ -147,9 +223,9 @@ impl Stream {
             }
             3 => self.header.priority = text.parse().ok().filter(|value| *value < 192).ok_or(malformed)?,
             4 => self.header.level_prefix = flag().ok_or(malformed)?,
-            7 => self.header.to_console = flag().ok_or(malformed)?,
-            // To syslog and to the kernel's log: not ours to forward.
-            _ => drop(flag().ok_or(malformed)?),
+            5 => self.header.forward.to_syslog = flag().ok_or(malformed)?,
+            6 => self.header.forward.to_kmsg = flag().ok_or(malformed)?,
+            _ => self.header.forward.to_console = flag().ok_or(malformed)?,
         }
         Ok(())
     }
@@ -183,10 +259,11 @@ impl Stream {
             Break::Newline => {}
             Break::Nul => record.push("_LINE_BREAK", "nul"),
             Break::LineMax => record.push("_LINE_BREAK", "line-max"),
+            Break::PidChange => record.push("_LINE_BREAK", "pid-change"),
             Break::Eof => record.push("_LINE_BREAK", "eof"),
         }
         record.push("MESSAGE", text);
-        each(self, Line { record, priority, to_console: self.header.to_console });
+        each(self, Line { record, priority, forward: self.header.forward });
     }
 }
 
@@ -200,8 +277,10 @@ pub fn header(identifier: &str, unit: &str) -> String {
 mod tests {
     use super::*;
 
+    const LINE_MAX: usize = 48 << 10;
+
     fn lines(chunks: &[&[u8]]) -> Result<Vec<(String, u8)>, Malformed> {
-        let mut stream = Stream::default();
+        let mut stream = Stream::new(LINE_MAX);
         let mut list = Vec::new();
         let mut each = |_: &Stream, line: Line| {
             let text = String::from_utf8_lossy(line.record.get("MESSAGE").unwrap()).into_owned();
@@ -237,7 +316,40 @@ mod tests {
         assert_eq!(lines(&[b"\xff\n"]), Err(Malformed(1)));
     }
 
+    #[test]
+    fn another_process_goes_on() {
+        let mut stream = Stream::new(LINE_MAX);
+        let mut got = Vec::new();
+        let mut each = |_: &Stream, line: Line| {
+            let field = |name| line.record.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+            got.push((field("MESSAGE"), field("_LINE_BREAK")));
+        };
+        stream.feed(header("a", "a.service").as_bytes(), &mut each).unwrap();
+        stream.feed(b"half", &mut each).unwrap();
+        let saved = stream.save();
+        stream.change_pid(&mut each);
+        let mut other = Stream::restore(&saved, LINE_MAX).unwrap();
+        assert_eq!((other.unit(), other.id.clone()), (Some("a.service"), stream.id.clone()));
+        other.feed(b" a line\n", &mut each).unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(got, [(text("half"), text("pid-change")), (text("half a line"), None)]);
+        assert!(Stream::restore(&saved[..45], LINE_MAX).is_none());
+    }
+
     proptest::proptest! {
+        #[test]
+        fn anything_is_survived(bytes: Vec<u8>, line_max in 0_usize..100) {
+            let _ = Stream::restore(&bytes, line_max);
+            let head = header("a", "b.service");
+            let mut stream = Stream::new(line_max);
+            let mut size = 0;
+            let mut each = |_: &Stream, line: Line| size += line.record.get("MESSAGE").unwrap().len();
+            stream.feed(head.as_bytes(), &mut each).unwrap();
+            stream.feed(&bytes, &mut each).unwrap();
+            stream.finish(&mut each);
+            proptest::prop_assert!(size <= bytes.len());
+        }
+
         #[test]
         fn chunks_do_not_matter(text: Vec<u8>, cut: proptest::sample::Index) {
             let head = header("a", "b.service");

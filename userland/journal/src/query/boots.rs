@@ -31,10 +31,10 @@ pub fn list(sources: &mut [Source]) -> Vec<Boot> {
             else {
                 continue;
             };
-            let entries = objects.entries_with(data).unwrap_or_default();
-            let times = [entries.first(), entries.last()];
-            for offset in times.into_iter().flatten() {
-                let Ok(time) = objects.entry_realtime(*offset) else { continue };
+            let chain = objects.chain_with(data).unwrap_or_default();
+            let ends = [chain.get(objects, 0), chain.get(objects, chain.len().saturating_sub(1))];
+            for offset in ends.into_iter().flatten() {
+                let Ok(time) = objects.entry_realtime(offset) else { continue };
                 let boot = boots.entry(id).or_insert(Boot { id, first: time, last: time });
                 boot.first = boot.first.min(time);
                 boot.last = boot.last.max(time);

@@ -1,7 +1,7 @@
 //! What to look for: terms `FIELD=value`, combined with and and or. In a file a term is one DATA object, so an
 //! expression is resolved to offsets once a file, and an entry is tested by comparing numbers.
 
-use crate::file::{Error, Objects};
+use crate::file::{Chain, Error, Objects};
 
 /// An expression over fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,38 +56,43 @@ impl Resolved {
     #[must_use]
     pub fn fits(&self, items: &[u64]) -> bool {
         match self {
+            // Items are in order, in files that are sound; there are so few that looking at all is as fast.
             Resolved::Data(offset) => items.contains(offset),
             Resolved::All(list) => list.iter().all(|part| part.fits(items)),
             Resolved::Any(list) => list.iter().any(|part| part.fits(items)),
         }
     }
 
-    /// Entries among which all that fit are, in order; `None` is all entries of the file.
+    /// Chains of entries among which all that fit are.
     ///
     /// # Errors
     /// The file is broken.
-    pub fn candidates(&self, objects: &mut Objects) -> Result<Option<Vec<u64>>, Error> {
+    pub fn chains(&self, objects: &mut Objects) -> Result<Vec<Chain>, Error> {
+        Ok(self.narrow(objects)?.unwrap_or_else(|| vec![objects.chain()]))
+    }
+
+    /// The same; `None` is all entries of the file.
+    fn narrow(&self, objects: &mut Objects) -> Result<Option<Vec<Chain>>, Error> {
         match self {
-            Resolved::Data(offset) => objects.entries_with(*offset).map(Some),
+            Resolved::Data(offset) => Ok(Some(vec![objects.chain_with(*offset)?])),
             Resolved::Any(list) => {
                 let mut union = Vec::new();
                 for part in list {
-                    match part.candidates(objects)? {
-                        Some(entries) => union.extend(entries),
+                    match part.narrow(objects)? {
+                        Some(chains) => union.extend(chains),
                         None => return Ok(None),
                     }
                 }
-                union.sort_unstable();
-                union.dedup();
                 Ok(Some(union))
             }
             Resolved::All(list) => {
-                let mut best: Option<Vec<u64>> = None;
+                let size = |chains: &[Chain]| chains.iter().map(Chain::len).sum::<u64>();
+                let mut best: Option<Vec<Chain>> = None;
                 for part in list {
-                    if let Some(entries) = part.candidates(objects)?
-                        && best.as_ref().is_none_or(|best| entries.len() < best.len())
+                    if let Some(chains) = part.narrow(objects)?
+                        && best.as_ref().is_none_or(|best| size(&chains) < size(best))
                     {
-                        best = Some(entries);
+                        best = Some(chains);
                     }
                 }
                 Ok(best)

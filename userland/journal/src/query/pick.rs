@@ -1,4 +1,4 @@
-//! From the command line to an expression: units, priorities, boots, identifiers and plain matches.
+//! From the command line to an expression: priorities, facilities, boots and plain matches.
 
 use crate::file::Id128;
 use crate::place::format_id;
@@ -14,8 +14,20 @@ pub enum Error {
     )]
     Priority(String),
     /// Neither a match nor `+`.
-    #[error("Failed to add match '{0}': write FIELD=VALUE, or + between alternatives")]
+    #[error("Failed to add match '{0}': Invalid argument: write FIELD=VALUE, or + between alternatives")]
     Match(String),
+    /// There is no such program.
+    #[error("Couldn't canonicalize path {0}: {1}")]
+    Path(String, std::io::ErrorKind),
+    /// A `+` without a match on both sides.
+    #[error("\"+\" can only be used between terms")]
+    Plus,
+    /// Neither a name nor a number.
+    #[error("Bad --facility= argument \"{0}\": --facility=help lists them")]
+    Facility(String),
+    /// No unit fits the patterns.
+    #[error("Failed to add filter for units: No data available")]
+    NoUnits,
 }
 
 /// The priorities of `-p`: one and all worse, or a range.
@@ -45,47 +57,11 @@ pub fn priorities(text: &str) -> Result<Expression, Error> {
     Ok(Expression::Any(levels.map(|level| Expression::term("PRIORITY", &level.to_string())).collect()))
 }
 
-/// What a unit said, and what init said of it.
-fn unit(name: &str) -> Expression {
-    let mut list = vec![
-        Expression::term("_SYSTEMD_UNIT", name),
-        Expression::All(vec![Expression::term("_PID", "1"), Expression::term("UNIT", name)]),
-        Expression::All(vec![Expression::term("_UID", "0"), Expression::term("OBJECT_SYSTEMD_UNIT", name)]),
-    ];
-    if name.ends_with(".slice") {
-        list.push(Expression::term("_SYSTEMD_SLICE", name));
-    }
-    Expression::Any(list)
-}
-
-/// The units of `-u`: names, completed to `.service`, or patterns, which are compared with what the journal has.
-pub fn units(names: &[String], sources: &mut [Source]) -> Expression {
-    let mut list = Vec::new();
-    for name in names {
-        let known =
-            ["service", "socket", "target", "mount", "timer", "path", "slice", "scope", "swap", "automount"];
-        let complete = name.rsplit_once('.').is_some_and(|(_, kind)| known.contains(&kind));
-        let name = if complete { name.clone() } else { format!("{name}.service") };
-        if !name.contains(['*', '?']) {
-            list.push(unit(&name));
-            continue;
-        }
-        let mut found = Vec::new();
-        for field in ["_SYSTEMD_UNIT", "UNIT"] {
-            found.extend(values(field, sources));
-        }
-        found.sort();
-        found.dedup();
-        for value in found {
-            if let Ok(value) = String::from_utf8(value)
-                && glob(name.as_bytes(), value.as_bytes())
-            {
-                list.push(unit(&value));
-            }
-        }
-    }
-    Expression::Any(list)
-}
+/// The facilities of syslog, by their number.
+pub const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp",
+    "12", "13", "14", "15", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
 
 /// All values of a field.
 pub fn values(field: &str, sources: &mut [Source]) -> Vec<Vec<u8>> {
@@ -104,31 +80,29 @@ pub fn values(field: &str, sources: &mut [Source]) -> Vec<Vec<u8>> {
     values
 }
 
-/// Whether `*` and `?` of a pattern can stand for what a text has.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    // Where to go on when a star has to take one more byte.
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || Some(byte) == text.get(t) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
+/// The names of all fields.
+pub fn names(sources: &mut [Source]) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = sources.iter_mut().flat_map(|source| source.objects.fields()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The facilities of `--facility`, each a name or a number, separated by commas.
+///
+/// # Errors
+/// One is neither.
+pub fn facilities(lists: &[String]) -> Result<Expression, Error> {
+    let mut terms = Vec::new();
+    for word in lists.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|word| !word.is_empty()) {
+        let number = FACILITIES
+            .iter()
+            .position(|name| *name == word)
+            .or_else(|| word.parse().ok().filter(|number| *number < 128))
+            .ok_or_else(|| Error::Facility(word.to_owned()))?;
+        terms.push(Expression::term("SYSLOG_FACILITY", &number.to_string()));
     }
-    pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+    Ok(Expression::Any(terms))
 }
 
 /// The entries of a boot.
@@ -144,12 +118,19 @@ pub fn boot(id: &Id128) -> Expression {
 /// One is neither.
 pub fn matches(words: &[String]) -> Result<Expression, Error> {
     let mut alternatives = Vec::new();
+    if words.contains(&"+".to_owned()) && words.split(|word| word == "+").any(<[String]>::is_empty) {
+        return Err(Error::Plus);
+    }
     for group in words.split(|word| word == "+") {
         let mut fields: Vec<(&str, Vec<Expression>)> = Vec::new();
         for word in group {
             let (name, value) = match word.split_once('=') {
-                Some((name, value)) if !name.is_empty() => (name, value),
-                _ if word.starts_with('/') => ("_EXE", word.as_str()),
+                _ if word.starts_with('/') => {
+                    let terms = fields_of_path(word)?;
+                    fields.extend(terms.into_iter().map(|(field, term)| (field, vec![term])));
+                    continue;
+                }
+                Some((name, value)) if is_field(name) => (name, value),
                 _ => return Err(Error::Match(word.clone())),
             };
             let term = Expression::term(name, value);
@@ -164,6 +145,42 @@ pub fn matches(words: &[String]) -> Result<Expression, Error> {
         }
     }
     Ok(if alternatives.is_empty() { Expression::All(Vec::new()) } else { Expression::Any(alternatives) })
+}
+
+/// Capitals, digits and underscores.
+fn is_field(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What a path stands for: a program; a script, which its interpreter runs, by its short name; or a device, by the
+/// name that the kernel's messages give it.
+fn fields_of_path(path: &str) -> Result<Vec<(&'static str, Expression)>, Error> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let whole = std::fs::canonicalize(path).map_err(|error| Error::Path(path.to_owned(), error.kind()))?;
+    let path = whole.to_str().unwrap_or(path);
+    if let Ok(metadata) = std::fs::metadata(path)
+        && (metadata.file_type().is_block_device() || metadata.file_type().is_char_device())
+    {
+        let kind = if metadata.file_type().is_block_device() { 'b' } else { 'c' };
+        let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+        let device = Expression::term("_KERNEL_DEVICE", &format!("{kind}{major}:{minor}"));
+        return Ok(vec![("_KERNEL_DEVICE", device)]);
+    }
+    let mut start = [0; 2];
+    let is_script = std::fs::File::open(path)
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
+        .is_ok_and(|()| start == *b"#!");
+    if is_script {
+        // The kernel keeps fifteen bytes of a name.
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let mut end = name.len().min(15);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        return Ok(vec![("_COMM", Expression::term("_COMM", name.get(..end).unwrap_or_default()))]);
+    }
+    Ok(vec![("_EXE", Expression::term("_EXE", path))])
 }
 
 #[cfg(test)]
@@ -184,29 +201,23 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
-        assert!(glob(b"ssh*.service", b"sshd@1.service"));
-        assert!(glob(b"*", b""));
-        assert!(glob(b"a?c*", b"abc"));
-        assert!(!glob(b"a?c", b"ac"));
-        assert!(!glob(b"*x", b"y"));
-    }
-
-    #[test]
     fn words() {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let a = |value| Expression::term("A", value);
+        let exe = Expression::term("_EXE", &format!("/proc/{}/maps", std::process::id()));
         assert_eq!(
-            matches(&words("A=1 A=2 B=3 + /bin/x")),
+            matches(&words("A=1 A=2 B=3 + /proc/self/maps")),
             Ok(Expression::Any(vec![
                 Expression::All(vec![
                     Expression::Any(vec![a("1"), a("2")]),
                     Expression::Any(vec![Expression::term("B", "3")])
                 ]),
-                Expression::All(vec![Expression::Any(vec![Expression::term("_EXE", "/bin/x")])]),
+                Expression::All(vec![Expression::Any(vec![exe])]),
             ]))
         );
         assert_eq!(matches(&[]), Ok(Expression::All(Vec::new())));
-        assert!(matches(&words("nonsense")).is_err());
+        for text in ["nonsense", "/no/such/x", "a=b", "=x", "+ A=1", "A=1 +", "A=1 + + B=2"] {
+            assert!(matches(&words(text)).is_err(), "{text}");
+        }
     }
 }

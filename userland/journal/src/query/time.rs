@@ -113,12 +113,53 @@ pub fn parse_size(text: &str) -> Option<u64> {
 /// A size as journalctl prints it.
 #[must_use]
 pub fn format_size(bytes: u64) -> String {
-    for (scale, unit) in [(1_u64 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')] {
-        if bytes >= scale {
-            return format!("{}.{}{unit}", bytes / scale, bytes % scale * 10 / scale);
+    for (shift, unit) in [(60, 'E'), (50, 'P'), (40, 'T'), (30, 'G'), (20, 'M'), (10, 'K')] {
+        if bytes >> shift > 0 {
+            let tenths = (bytes >> (shift - 10)) % 1024 * 10 / 1024;
+            return format!("{}.{tenths}{unit}", bytes >> shift);
         }
     }
     format!("{bytes}B")
+}
+
+/// A span as journalctl prints it: `1min 2.5s`.
+#[must_use]
+pub fn format_span(micros: u64) -> String {
+    const UNITS: [(u64, &str); 9] = [
+        (31_557_600 * SECOND, "y"),
+        (2_629_800 * SECOND, "month"),
+        (7 * 86_400 * SECOND, "w"),
+        (86_400 * SECOND, "d"),
+        (3600 * SECOND, "h"),
+        (60 * SECOND, "min"),
+        (SECOND, "s"),
+        (1000, "ms"),
+        (1, "us"),
+    ];
+    let mut rest = micros;
+    let mut parts = Vec::new();
+    for (scale, unit) in UNITS {
+        if rest < scale {
+            continue;
+        }
+        let count = rest / scale;
+        let below = rest % scale;
+        if rest < 60 * SECOND && below > 0 {
+            // From seconds down what is left is a fraction.
+            let digits = if scale == SECOND { 6 } else { 3 };
+            let fraction = format!("{below:0digits$}");
+            parts.push(format!("{count}.{}{unit}", fraction.trim_end_matches('0')));
+            rest = 0;
+        } else {
+            parts.push(if unit == "month" && count > 1 {
+                format!("{count}months")
+            } else {
+                format!("{count}{unit}")
+            });
+            rest = below;
+        }
+    }
+    if parts.is_empty() { "0".to_owned() } else { parts.join(" ") }
 }
 
 fn zoned(micros: u64) -> Option<jiff::Zoned> {
