@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("container", SERVICE),
     ("init", &["accounts", "linux", "unit"]),
     ("journal", SERVICE),
+    ("kv", SERVICE),
     ("network", SERVICE),
     ("provision", SERVICE),
     ("ssh", SERVICE),
@@ -31,7 +32,7 @@ const SERVICE: &[&str] = &["accounts", "linux"];
 
 /// What the shipped binary is made of.
 const SERVICES: &[&str] =
-    &["container", "init", "journal", "network", "provision", "ssh", "sudo", "tools", "update-engine"];
+    &["container", "init", "journal", "kv", "network", "provision", "ssh", "sudo", "tools", "update-engine"];
 
 /// The only crate with unsafe code.
 const UNSAFE: &str = "userland/linux";
