@@ -118,14 +118,14 @@ fn serve(options: &Options) -> Result<(), Error> {
 fn listen(address: Option<&str>) -> Result<(UnixListener, String), Error> {
     let path = match address {
         None => {
-            if let Some(inherited) = linux::listen_fds::take().into_iter().next() {
+            if let Some((_, inherited)) = linux::listen_fds::take().into_iter().next() {
                 return Ok((inherited.into(), "systemd:".into()));
             }
             Path::new(SOCKET)
         }
         Some("systemd:") => {
             let none = || Error::Address("systemd: (no socket was handed over)".into());
-            let inherited = linux::listen_fds::take().into_iter().next().ok_or_else(none)?;
+            let (_, inherited) = linux::listen_fds::take().into_iter().next().ok_or_else(none)?;
             return Ok((inherited.into(), "systemd:".into()));
         }
         Some(address) => {

@@ -5,7 +5,6 @@ pub mod block;
 pub mod bpf;
 pub mod clean_exec;
 pub mod disk;
-pub mod inherited;
 pub mod keyring;
 pub mod listen_fds;
 pub mod loopback;

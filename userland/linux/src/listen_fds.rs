@@ -1,36 +1,38 @@
-//! The sockets that a service manager hands over: `LISTEN_PID`, `LISTEN_FDS` (sd_listen_fds(3)).
+//! Descriptors that the service manager hands to a program at its start: listening sockets, and what the program gave
+//! it to keep over a restart. Source: sd_listen_fds_with_names(3).
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
-
 /// The first of them.
-const FIRST: RawFd = 3;
-/// The most that are believed.
-const MOST: RawFd = 1024;
+const FIRST: i32 = 3;
+/// More than this are nobody's honest number.
+const MOST: i32 = 65_536;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes the sockets that were meant for this process, in order; once. They are closed on exec from now on.
+/// The descriptors meant for this process, each with its name. They are given once; later calls get none.
 #[must_use]
-pub fn take() -> Vec<OwnedFd> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<i64>().ok();
-    let meant = number("LISTEN_PID") == Some(i64::from(std::process::id()));
-    let count = number("LISTEN_FDS").and_then(|count| RawFd::try_from(count).ok()).unwrap_or(0);
-    if !meant || !(1..=MOST).contains(&count) || TAKEN.swap(true, Ordering::SeqCst) {
+pub fn take() -> Vec<(String, OwnedFd)> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
+    let ours = number("LISTEN_PID").is_some_and(|pid| u32::try_from(pid).ok() == Some(std::process::id()));
+    let count = number("LISTEN_FDS").filter(|count| ours && (1..=MOST).contains(count));
+    let Some(count) = count else { return Vec::new() };
+    if TAKEN.swap(true, Ordering::Relaxed) {
         return Vec::new();
     }
-    let mut taken = Vec::new();
-    for raw in FIRST..FIRST + count {
-        // SAFETY: only borrowed, to ask whether the descriptor is open; the kernel answers EBADF if it is not.
-        let there = unsafe { rustix::fd::BorrowedFd::borrow_raw(raw) };
-        if fcntl_getfd(there).is_err() || fcntl_setfd(there, FdFlags::CLOEXEC).is_err() {
-            break;
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut list = Vec::new();
+    for fd in FIRST..FIRST + count {
+        let name = names.next().filter(|name| !name.is_empty()).unwrap_or("unknown");
+        // SAFETY: fcntl only sets a flag, and fails when there is no such descriptor.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+            continue;
         }
-        // SAFETY: the descriptor is open, was left to this process by its parent under that agreement, and is taken
-        // at most once (`TAKEN`), so nothing else in this process owns it.
-        taken.push(unsafe { OwnedFd::from_raw_fd(raw) });
+        // SAFETY: the descriptor is open; the manager's contract, which the process id confirms, makes it ours alone,
+        // and we take it once.
+        list.push((name.to_owned(), unsafe { OwnedFd::from_raw_fd(fd) }));
     }
-    taken
+    list
 }

@@ -122,7 +122,7 @@ fn journal_of(args: &Args) -> io::Result<Journal> {
 }
 
 fn listener(args: &Args) -> io::Result<TcpListener> {
-    let mut inherited = linux::inherited::descriptors().into_iter();
+    let mut inherited = linux::listen_fds::take().into_iter();
     if let Some((_, descriptor)) = inherited.next() {
         return Ok(descriptor.into());
     }

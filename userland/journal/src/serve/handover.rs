@@ -34,7 +34,7 @@ impl Inherited {
     /// Takes what was handed over, and tells it apart by what each socket is bound to.
     pub fn take() -> Inherited {
         let mut inherited = Inherited::default();
-        for (name, descriptor) in linux::inherited::descriptors() {
+        for (name, descriptor) in linux::listen_fds::take() {
             let path = path_of(&descriptor);
             let ends = |end: &str| path.as_deref().is_some_and(|path| path.ends_with(end));
             match sockopt::socket_type(&descriptor) {

@@ -1,0 +1,329 @@
+//! `endpoint`, `alarm`, `defrag`, `move-leader`, `check`: how the members are.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::Global;
+use super::client::{Client, Failure};
+use super::output::{Format, table};
+use crate::proto::alarm_request::AlarmAction;
+use crate::proto::cluster_client::ClusterClient;
+use crate::proto::kv_client::KvClient;
+use crate::proto::maintenance_client::MaintenanceClient;
+use crate::proto::*;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Endpoint {
+    /// Whether each answers a linearizable read
+    Health {
+        /// Ask all members of the cluster
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// What each says of itself
+    Status {
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// A hash of each one's keys
+    Hashkv {
+        #[arg(long)]
+        cluster: bool,
+        #[arg(long, default_value_t = 0)]
+        rev: i64,
+    },
+}
+
+async fn endpoints(global: &Global, cluster: bool) -> Result<Vec<String>, Failure> {
+    if !cluster {
+        return Ok(global.endpoints.clone());
+    }
+    let client = Client::connect(global).await?;
+    let request = client.request(MemberListRequest::default());
+    let answer = ClusterClient::new(client.channel.clone()).member_list(request).await?.into_inner();
+    Ok(answer.members.into_iter().flat_map(|member| member.client_ur_ls).collect())
+}
+
+fn size(bytes: i64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if value < 1000.0 {
+            return if value < 10.0 && unit != "B" {
+                format!("{value:.1} {unit}")
+            } else {
+                format!("{value:.0} {unit}")
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
+pub(super) async fn endpoint(verb: Endpoint, global: &Global) -> Result<ExitCode, Failure> {
+    let cluster = match verb {
+        Endpoint::Health { cluster } | Endpoint::Status { cluster } | Endpoint::Hashkv { cluster, .. } => {
+            cluster
+        }
+    };
+    let mut failed = false;
+    let mut rows = Vec::new();
+    let mut objects = Vec::new();
+    for endpoint in endpoints(global, cluster).await? {
+        let began = Instant::now();
+        let result = one(&verb, &endpoint, global).await;
+        match result {
+            Ok(mut row) => {
+                if matches!(verb, Endpoint::Health { .. }) {
+                    row.push(format!("{:?}", began.elapsed()));
+                    row.push(String::new());
+                }
+                let mut whole = vec![endpoint.clone()];
+                whole.extend(row);
+                rows.push(whole);
+            }
+            Err(failure) => {
+                failed = true;
+                match verb {
+                    Endpoint::Health { .. } => rows.push(vec![
+                        endpoint.clone(),
+                        "false".into(),
+                        format!("{:?}", began.elapsed()),
+                        failure.to_string(),
+                    ]),
+                    _ => eprintln!("Failed to get the status of endpoint {endpoint} ({failure})"),
+                }
+            }
+        }
+    }
+    let head: &[&str] = match verb {
+        Endpoint::Health { .. } => &["ENDPOINT", "HEALTH", "TOOK", "ERROR"],
+        Endpoint::Status { .. } => &[
+            "ENDPOINT",
+            "ID",
+            "VERSION",
+            "DB SIZE",
+            "IS LEADER",
+            "IS LEARNER",
+            "RAFT TERM",
+            "RAFT INDEX",
+            "RAFT APPLIED INDEX",
+            "ERRORS",
+        ],
+        Endpoint::Hashkv { .. } => &["ENDPOINT", "HASH"],
+    };
+    match (global.format, &verb) {
+        (Format::Table, _) => print!("{}", table(head, &rows)),
+        (Format::Json, _) => {
+            for row in &rows {
+                let names = head.iter().map(|name| name.to_lowercase().replace(' ', "_"));
+                objects.push(
+                    names
+                        .zip(row)
+                        .map(|(name, cell)| (name, serde_json::Value::from(cell.as_str())))
+                        .collect::<serde_json::Map<_, _>>(),
+                );
+            }
+            println!("{}", serde_json::json!(objects));
+        }
+        (_, Endpoint::Health { .. }) => {
+            for row in &rows {
+                match row.as_slice() {
+                    [endpoint, health, took, error] if health == "false" => {
+                        println!(
+                            "{endpoint} is unhealthy: failed to commit proposal: {error} (took = {took})"
+                        );
+                    }
+                    [endpoint, _, took, _] => {
+                        println!("{endpoint} is healthy: successfully committed proposal: took = {took}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        _ => rows.iter().for_each(|row| println!("{}", row.join(", "))),
+    }
+    if failed {
+        if matches!(verb, Endpoint::Health { .. }) {
+            eprintln!("Error: unhealthy cluster");
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn one(verb: &Endpoint, endpoint: &str, global: &Global) -> Result<Vec<String>, Failure> {
+    let client = Client::to(endpoint, global).await?;
+    let mut maintenance = MaintenanceClient::new(client.channel.clone());
+    match verb {
+        Endpoint::Health { .. } => {
+            let request = RangeRequest { key: "health".into(), ..RangeRequest::default() };
+            match KvClient::new(client.channel.clone()).range(client.request(request)).await {
+                // Who may not read is answered all the same.
+                Err(status) if status.code() != tonic::Code::PermissionDenied => Err(status.into()),
+                _ => Ok(vec!["true".into()]),
+            }
+        }
+        Endpoint::Status { .. } => {
+            let status = maintenance.status(client.request(StatusRequest {})).await?.into_inner();
+            let id = status.header.map_or(0, |header| header.member_id);
+            Ok(vec![
+                format!("{id:x}"),
+                status.version,
+                size(status.db_size),
+                (status.leader == id).to_string(),
+                status.is_learner.to_string(),
+                status.raft_term.to_string(),
+                status.raft_index.to_string(),
+                status.raft_applied_index.to_string(),
+                status.errors.join(", "),
+            ])
+        }
+        Endpoint::Hashkv { rev, .. } => {
+            let hash =
+                maintenance.hash_kv(client.request(HashKvRequest { revision: *rev })).await?.into_inner();
+            Ok(vec![hash.hash.to_string()])
+        }
+    }
+}
+
+pub(super) async fn defrag(global: &Global) -> Result<ExitCode, Failure> {
+    let mut code = ExitCode::SUCCESS;
+    for endpoint in &global.endpoints {
+        let result = async {
+            let client = Client::to(endpoint, global).await?;
+            let mut maintenance = MaintenanceClient::new(client.channel.clone());
+            maintenance.defragment(client.stream(DefragmentRequest {})).await?;
+            Ok::<_, Failure>(())
+        };
+        match result.await {
+            Ok(()) => println!("Finished defragmenting etcd member[{endpoint}]"),
+            Err(failure) => {
+                eprintln!("Failed to defragment etcd member[{endpoint}] ({failure})");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Alarm {
+    /// Prints alarms that are on
+    List,
+    /// Clears all alarms
+    Disarm,
+}
+
+impl Alarm {
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
+        let action = match self {
+            Alarm::List => AlarmAction::Get,
+            Alarm::Disarm => AlarmAction::Deactivate,
+        };
+        let request = client.request(AlarmRequest { action: action.into(), ..AlarmRequest::default() });
+        let answer = MaintenanceClient::new(client.channel.clone()).alarm(request).await?.into_inner();
+        client.printer.print("AlarmResponse", &answer, |out| {
+            for alarm in &answer.alarms {
+                let _ = writeln!(out, "memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name());
+            }
+        });
+        Ok(())
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct MoveLeader {
+    /// The member that is to lead
+    id: String,
+}
+
+impl MoveLeader {
+    pub async fn run(self, client: &Client, global: &Global) -> Result<(), Failure> {
+        let target_id = u64::from_str_radix(&self.id, 16)
+            .map_err(|_| Failure::Usage(format!("bad member ID arg {:?}, expecting ID in Hex", self.id)))?;
+        for endpoint in endpoints(global, false).await? {
+            let there = Client::to(&endpoint, global).await?;
+            let mut maintenance = MaintenanceClient::new(there.channel.clone());
+            let status = maintenance.status(there.request(StatusRequest {})).await?.into_inner();
+            let id = status.header.map_or(0, |header| header.member_id);
+            if status.leader == id {
+                maintenance.move_leader(client.stream(MoveLeaderRequest { target_id })).await?;
+                println!("Leadership transferred from {id:x} to {target_id:x}");
+                return Ok(());
+            }
+        }
+        Err(Failure::Usage(format!("no leader endpoint given at {:?}", global.endpoints)))
+    }
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Check {
+    /// Writes for a while and judges how fast that was
+    Perf {
+        /// s, m, l or xl
+        #[arg(long, default_value = "s")]
+        load: String,
+        #[arg(long, default_value = "/etcdctl-check-perf/")]
+        prefix: String,
+        /// Seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+impl Check {
+    pub async fn run(self, client: &Client) -> Result<ExitCode, Failure> {
+        let Check::Perf { load, prefix, seconds } = self;
+        let (rate, clients) = match load.as_str() {
+            "s" | "small" => (150u32, 50u32),
+            "m" | "medium" => (1000, 200),
+            "l" | "large" => (8000, 500),
+            "xl" | "xLarge" => (15000, 1000),
+            _ => return Err(Failure::Usage(format!("unknown load option {load}"))),
+        };
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let pace = Duration::from_secs(1) * clients / rate;
+        let tasks: Vec<_> = (0..clients)
+            .map(|number| {
+                let mut kv = KvClient::new(client.channel.clone());
+                let prefix = prefix.clone();
+                tokio::spawn(async move {
+                    let mut took = Vec::new();
+                    let mut next = Instant::now() + pace * number / clients;
+                    while next < until {
+                        tokio::time::sleep_until(next.into()).await;
+                        let key = format!("{prefix}{number}-{}", took.len()).into();
+                        let began = Instant::now();
+                        kv.put(PutRequest { key, value: vec![b'x'; 1024].into(), ..PutRequest::default() })
+                            .await?;
+                        took.push(began.elapsed().as_secs_f64());
+                        next = (next + pace).max(Instant::now());
+                    }
+                    Ok::<_, tonic::Status>(took)
+                })
+            })
+            .collect();
+        let mut took = Vec::new();
+        for task in tasks {
+            took.extend(task.await.map_err(|error| Failure::Usage(error.to_string()))??);
+        }
+        let (key, range_end) = super::keys::span(&prefix, None, true, false)?;
+        let delete = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
+        KvClient::new(client.channel.clone()).delete_range(client.stream(delete)).await?;
+        let count = took.len().max(1) as f64;
+        let mean = took.iter().sum::<f64>() / count;
+        let deviation = (took.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / count).sqrt();
+        let slowest = took.iter().copied().fold(0.0, f64::max);
+        let throughput = took.len() as f64 / seconds.max(1) as f64;
+        let mut good = true;
+        let mut judge = |pass: bool, text: String| {
+            good &= pass;
+            println!("{}: {text}", if pass { "PASS" } else { "FAIL" });
+        };
+        judge(throughput > f64::from(rate) * 0.9, format!("Throughput is {throughput:.0} writes/s"));
+        judge(slowest < 0.5, format!("Slowest request took {slowest:.6}s"));
+        judge(deviation < 0.1, format!("Stddev is {deviation:.6}s"));
+        println!("{}", if good { "PASS" } else { "FAIL" });
+        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

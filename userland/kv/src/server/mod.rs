@@ -1,0 +1,254 @@
+//! `etcd`: a member as a process. Reads what it is told, comes up, serves, and ends in order.
+
+pub mod boot;
+mod compact;
+pub mod config;
+pub mod peer;
+pub mod wrapper;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use hyper::Uri;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::node::{Input, Node};
+use crate::proto::Member;
+use crate::proto::internal::command::Request;
+use crate::serve::{Api, CLUSTER_VERSION, Manners, connection, tls};
+use crate::state::auth::Caller;
+use boot::{BootError, Booted};
+use config::Config;
+use peer::Peers;
+
+/// Reads flags, environment and file.
+fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
+    let args = config::two_dashes(args);
+    let mut file = std::env::var_os("ETCD_CONFIG_FILE");
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.to_str() {
+            Some("--config-file") => file = rest.next().cloned(),
+            Some(text) => file = text.strip_prefix("--config-file=").map(OsString::from).or(file),
+            None => {}
+        }
+    }
+    let args = match file {
+        Some(file) => config::file(file.as_ref()).map_err(|error| {
+            eprintln!("etcd: {error}");
+            ExitCode::FAILURE
+        })?,
+        None => args,
+    };
+    Config::try_parse_from(args).map_err(|error| {
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+    })
+}
+
+/// Runs a member, or a proxy.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let config = match read_config(args) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("etcd: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("etcd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> BootError {
+    BootError::Config(error.to_string())
+}
+
+async fn run(config: &Config) -> Result<(), BootError> {
+    if !config.auth_token.starts_with("simple") {
+        return Err(BootError::Config(format!(
+            "--auth-token={}: only simple tokens are there",
+            config.auth_token
+        )));
+    }
+    let peer_files = tls::Files {
+        cert: config.peer_cert_file.clone(),
+        key: config.peer_key_file.clone(),
+        ca: config.peer_trusted_ca_file.clone(),
+        client_auth: config.peer_client_cert_auth,
+    };
+    let peer_tls = match &peer_files.cert {
+        Some(_) => Some(Arc::new(peer_files.client().map_err(text)?)),
+        None => None,
+    };
+    let peer_listeners = listen(&config.listen_peer_urls).await?;
+    let client_listeners = listen(&config.listen_client_urls).await?;
+    let booted =
+        boot::boot(config, config.initial_cluster.clone(), &config.initial_cluster_token, peer_tls.clone())
+            .await?;
+    let peers = Peers::new(peer_tls, tokio::runtime::Handle::current());
+    let Booted { setup, paths, log, state, checkpoint } = booted;
+    let outbox = peers.clone();
+    let node =
+        crate::node::start(setup, paths, log, state, checkpoint, Box::new(move |output| outbox.send(output)));
+    peers.attach(node.clone());
+    println!(
+        "etcd: member {:x} of cluster {:x}, data in {}",
+        node.setup.member_id,
+        node.setup.cluster_id,
+        node.paths.data.display()
+    );
+    for (listener, secure) in peer_listeners {
+        let tls = secure.then(|| peer_files.server().map(Arc::new)).transpose().map_err(text)?;
+        tokio::spawn(peer::serve(listener, tls, node.clone()));
+    }
+    let api = Api::new(node.clone(), manners(config)?);
+    let files = tls::Files {
+        cert: config.cert_file.clone(),
+        key: config.key_file.clone(),
+        ca: config.trusted_ca_file.clone(),
+        client_auth: config.client_cert_auth
+            || (config.cert_file.is_some() && config.trusted_ca_file.is_some()),
+    };
+    for (listener, secure) in client_listeners {
+        let tls = secure.then(|| files.server().map(Arc::new)).transpose().map_err(text)?;
+        tokio::spawn(connection::serve(listener, tls, api.clone()));
+    }
+    tokio::spawn(publish(node.clone(), config.clone()));
+    compact::start(&node, config)?;
+    wait_for_end(&node).await
+}
+
+fn manners(config: &Config) -> Result<Manners, BootError> {
+    let interval = &config.experimental_watch_progress_notify_interval;
+    let progress = config::duration(interval, 1)
+        .filter(|interval| !interval.is_zero())
+        .ok_or_else(|| BootError::Config(format!("{interval:?} is no duration")))?;
+    let election = i64::try_from(config.election_timeout).unwrap_or(1000);
+    Ok(Manners {
+        max_txn_ops: config.max_txn_ops,
+        min_lease: (election * 3 / 2 + 999) / 1000,
+        progress,
+        strict_reconfig: config.strict_reconfig_check,
+        v2: config.enable_v2,
+        token: config.initial_cluster_token.clone(),
+        client_urls: config.advertise_client_urls.clone(),
+        name: config.name.clone(),
+    })
+}
+
+/// Listeners, and whether they speak TLS.
+async fn listen(urls: &[String]) -> Result<Vec<(TcpListener, bool)>, BootError> {
+    let mut all = Vec::new();
+    for url in urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty()) {
+        let uri: Uri = url.parse().map_err(|_| BootError::Config(format!("{url:?} is no URL")))?;
+        let authority = uri.authority().filter(|authority| authority.port().is_some());
+        let authority =
+            authority.ok_or_else(|| BootError::Config(format!("{url:?} names no port to listen on")))?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(BootError::Config(format!("{url:?}: only http and https can be listened on"))),
+        };
+        let listener = TcpListener::bind(authority.as_str()).await;
+        all.push((
+            listener.map_err(|error| BootError::Config(format!("cannot listen on {url}: {error}")))?,
+            secure,
+        ));
+    }
+    Ok(all)
+}
+
+/// Says who this member is, until the cluster has heard it; then it is ready.
+async fn publish(node: Node, config: Config) {
+    let member = Member {
+        id: node.setup.member_id,
+        name: config.name.clone(),
+        client_ur_ls: config.advertise_client_urls.clone(),
+        ..Member::default()
+    };
+    loop {
+        let known = node
+            .state
+            .read()
+            .members
+            .get(member.id)
+            .is_some_and(|known| known.name == member.name && known.client_ur_ls == member.client_ur_ls);
+        if known || node.propose(Caller::default(), Request::Attributes(member.clone())).await.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    if node.state.read().cluster_version().is_empty() {
+        let _ = node.propose(Caller::default(), Request::ClusterVersion(CLUSTER_VERSION.into())).await;
+    }
+    println!("etcd: ready to serve client requests on {}", config.advertise_client_urls.join(","));
+    if let Err(error) = ready() {
+        eprintln!("etcd: the service manager could not be told: {error}");
+    }
+}
+
+/// Tells the service manager that the member is ready (sd_notify).
+fn ready() -> io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let socket = UnixDatagram::unbound()?;
+    let address = match path.to_str().and_then(|text| text.strip_prefix('@')) {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(&path)?,
+    };
+    socket.send_to_addr(b"READY=1", &address).map(drop)
+}
+
+/// Until a signal comes, or the member cannot go on.
+async fn wait_for_end(node: &Node) -> Result<(), BootError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    let end = node.end.notified();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = end => {
+            return if node.state.read().members.is_removed(node.setup.member_id) {
+                Ok(())
+            } else {
+                Err(BootError::Config("the member has stopped".into()))
+            };
+        }
+    }
+    hand_over(node).await;
+    let end = node.end.notified();
+    node.send(Input::Stop);
+    let _ = tokio::time::timeout(Duration::from_secs(10), end).await;
+    Ok(())
+}
+
+/// A leader that goes leaves another in its place.
+async fn hand_over(node: &Node) {
+    let standing = node.standing.borrow().clone();
+    if standing.leader != node.setup.member_id {
+        return;
+    }
+    let best = standing.matched.iter().max_by_key(|(_, matched)| *matched);
+    let voter = |id: u64| node.state.read().members.get(id).is_some_and(|member| !member.is_learner);
+    if let Some((id, _)) = best.filter(|(id, _)| voter(*id)) {
+        node.send(Input::Transfer(*id));
+        let mut standing = node.standing.clone();
+        let moved = standing.wait_for(|standing| standing.leader != node.setup.member_id);
+        let _ = tokio::time::timeout(node.setup.election, moved).await;
+    }
+}

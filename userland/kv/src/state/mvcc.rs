@@ -1,0 +1,338 @@
+//! Keys with all their values since the last compaction.
+//!
+//! Invariants: `revision` grows by one with each transaction that changes something; a key's history is ordered by
+//! revision and begins with the newest record at or before `compacted`, unless that is a tombstone; `log` holds
+//! the same records in the order of their revisions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::record::Change;
+use crate::fault::Fault;
+use crate::proto::range_request::{SortOrder, SortTarget};
+use crate::proto::{KeyValue, RangeRequest};
+use crate::span::Span;
+
+/// When something changed: the transaction, and the change's place in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision {
+    /// The transaction.
+    pub main: i64,
+    /// The place in it, from 0.
+    pub sub: i64,
+}
+
+/// What a key was from a revision on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The key.
+    pub key: Bytes,
+    /// Its value; empty for a tombstone.
+    pub value: Bytes,
+    /// Revision of the put that brought it into being; 0 for a tombstone.
+    pub created: i64,
+    /// When this was written.
+    pub modified: Revision,
+    /// Puts since it came into being; 0 for a tombstone.
+    pub version: i64,
+    /// The lease it is attached to, or 0.
+    pub lease: i64,
+}
+
+impl Record {
+    /// Whether the key ended here.
+    pub fn is_tombstone(&self) -> bool {
+        self.version == 0
+    }
+
+    /// As it is sent to clients.
+    pub fn key_value(&self) -> KeyValue {
+        KeyValue {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            create_revision: self.created,
+            mod_revision: self.modified.main,
+            version: self.version,
+            lease: self.lease,
+        }
+    }
+
+    /// Bytes that it is counted with against the quota: what a page of etcd's would hold.
+    pub fn size(&self) -> usize {
+        self.key.len() + self.value.len() + 64
+    }
+}
+
+/// What a range found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The keys, filtered, sorted and limited.
+    pub kvs: Vec<KeyValue>,
+    /// Whether the limit cut some off.
+    pub more: bool,
+    /// How many there are without filters and limit.
+    pub count: i64,
+}
+
+/// The keyspace.
+#[derive(Clone, Debug)]
+pub struct Mvcc {
+    keys: BTreeMap<Bytes, Vec<Arc<Record>>>,
+    log: BTreeMap<Revision, Arc<Record>>,
+    revision: i64,
+    compacted: i64,
+    size: usize,
+    /// The transaction that is being written: its changes so far.
+    sub: i64,
+}
+
+impl Default for Mvcc {
+    fn default() -> Mvcc {
+        Mvcc { keys: BTreeMap::new(), log: BTreeMap::new(), revision: 1, compacted: 0, size: 0, sub: 0 }
+    }
+}
+
+impl Mvcc {
+    /// The newest revision.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The revision below which history is gone.
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// Bytes of all records.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Bytes of the newest records alone.
+    pub fn size_in_use(&self) -> usize {
+        self.size
+    }
+
+    /// Number of keys that are there now.
+    pub fn key_count(&self) -> usize {
+        self.keys
+            .values()
+            .filter(|history| history.last().is_some_and(|record| !record.is_tombstone()))
+            .count()
+    }
+
+    /// The revision that a read sees now: within a transaction that has changed something, its own.
+    pub fn current(&self) -> i64 {
+        self.revision + i64::from(self.sub > 0)
+    }
+
+    /// The key at a revision.
+    pub fn get(&self, key: &[u8], at: i64) -> Option<&Arc<Record>> {
+        self.keys.get(key).and_then(|history| live_at(history, at))
+    }
+
+    /// All keys of a span at a revision, in order.
+    pub fn scan<'a>(&'a self, span: &'a Span, at: i64) -> impl Iterator<Item = &'a Arc<Record>> {
+        span.bounds()
+            .map(|bounds| self.keys.range::<[u8], _>(bounds))
+            .into_iter()
+            .flatten()
+            .filter_map(move |(_, history)| live_at(history, at))
+    }
+
+    /// Whether a read at `revision` is possible; 0 means now.
+    ///
+    /// # Errors
+    /// `FutureRevision`, `Compacted`.
+    pub fn check_revision(&self, revision: i64) -> Result<i64, Fault> {
+        match revision {
+            r if r > self.current() => Err(Fault::FutureRevision),
+            r if r <= 0 => Ok(self.current()),
+            r if r < self.compacted => Err(Fault::Compacted),
+            r => Ok(r),
+        }
+    }
+
+    /// Answers a range request.
+    ///
+    /// # Errors
+    /// As [`Mvcc::check_revision`].
+    pub fn range(&self, request: &RangeRequest) -> Result<Found, Fault> {
+        let at = self.check_revision(request.revision)?;
+        let span = Span::new(&request.key, &request.range_end);
+        if request.count_only {
+            return Ok(Found { count: self.scan(&span, at).count() as i64, ..Found::default() });
+        }
+        let order = match (request.sort_order(), request.sort_target()) {
+            (SortOrder::None, SortTarget::Key) => SortOrder::None,
+            (SortOrder::None, _) => SortOrder::Ascend,
+            (order, _) => order,
+        };
+        let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+        let keep_all = order != SortOrder::None;
+        let mut count = 0;
+        let mut picked: Vec<&Arc<Record>> = Vec::new();
+        for record in self.scan(&span, at) {
+            count += 1;
+            if (keep_all || picked.len() <= limit) && passes(record, request) {
+                picked.push(record);
+            }
+        }
+        sort(&mut picked, order, request.sort_target());
+        let more = picked.len() > limit;
+        picked.truncate(limit);
+        let kvs = picked.into_iter().map(|record| {
+            let mut kv = record.key_value();
+            if request.keys_only {
+                kv.value = Bytes::new();
+            }
+            kv
+        });
+        Ok(Found { kvs: kvs.collect(), more, count })
+    }
+
+    /// Writes a key within the open transaction. Returns what it was before.
+    pub fn put(
+        &mut self,
+        key: &Bytes,
+        value: &Bytes,
+        lease: i64,
+        changes: &mut Vec<Change>,
+    ) -> Option<Arc<Record>> {
+        let previous = self.get(key, i64::MAX).cloned();
+        let main = self.revision + 1;
+        let record = Record {
+            // A copy of its own: the request's buffer would keep everything that came with it.
+            key: previous.as_ref().map_or_else(|| Bytes::copy_from_slice(key), |record| record.key.clone()),
+            value: Bytes::copy_from_slice(value),
+            created: previous.as_ref().map_or(main, |record| record.created),
+            modified: Revision { main, sub: self.sub },
+            version: previous.as_ref().map_or(0, |record| record.version) + 1,
+            lease,
+        };
+        self.write(record, changes);
+        previous
+    }
+
+    /// Ends all keys of a span within the open transaction. Returns what they were.
+    pub fn delete(&mut self, span: &Span, changes: &mut Vec<Change>) -> Vec<Arc<Record>> {
+        let gone: Vec<Arc<Record>> = self.scan(span, i64::MAX).cloned().collect();
+        for record in &gone {
+            let modified = Revision { main: self.revision + 1, sub: self.sub };
+            let key = record.key.clone();
+            self.write(
+                Record { key, value: Bytes::new(), created: 0, modified, version: 0, lease: 0 },
+                changes,
+            );
+        }
+        gone
+    }
+
+    fn write(&mut self, record: Record, changes: &mut Vec<Change>) {
+        self.sub += 1;
+        let record = Arc::new(record);
+        changes.push(Change::Record(record.clone()));
+        self.insert(record);
+    }
+
+    fn insert(&mut self, record: Arc<Record>) {
+        self.size += record.size();
+        self.log.insert(record.modified, record.clone());
+        self.keys.entry(record.key.clone()).or_insert_with(|| Vec::with_capacity(1)).push(record);
+    }
+
+    /// Ends the open transaction. Returns the revision.
+    pub fn commit(&mut self) -> i64 {
+        self.revision = self.current();
+        self.sub = 0;
+        self.revision
+    }
+
+    /// The records written at or after `from`, in order.
+    pub fn since(&self, from: i64) -> impl Iterator<Item = &Arc<Record>> {
+        self.log.range(Revision { main: from, sub: 0 }..).map(|(_, record)| record)
+    }
+
+    /// Every record, in order of revisions.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.log.values()
+    }
+
+    /// Every key's newest record that is not a tombstone.
+    pub fn live(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.keys.values().filter_map(|history| live_at(history, i64::MAX))
+    }
+
+    /// Drops what no read at or after `at` can see.
+    ///
+    /// # Errors
+    /// `Compacted` where that is done already, `FutureRevision`.
+    pub fn compact(&mut self, at: i64, changes: &mut Vec<Change>) -> Result<(), Fault> {
+        if at <= self.compacted {
+            return Err(Fault::Compacted);
+        }
+        if at > self.revision {
+            return Err(Fault::FutureRevision);
+        }
+        let from = Revision { main: self.compacted, sub: 0 };
+        let until = Revision { main: at, sub: i64::MAX };
+        let touched: Vec<Bytes> =
+            self.log.range(from..=until).map(|(_, record)| record.key.clone()).collect();
+        for key in touched {
+            let Some(history) = self.keys.get_mut(&key) else { continue };
+            let old = history.iter().take_while(|record| record.modified.main <= at).count();
+            // The newest of the old ones is still seen by reads at `at`, unless it says that the key ended.
+            let ended = old.checked_sub(1).and_then(|i| history.get(i)).is_some_and(|r| r.is_tombstone());
+            let drop = if ended { old } else { old.saturating_sub(1) };
+            for record in history.drain(..drop) {
+                self.size -= record.size();
+                self.log.remove(&record.modified);
+                changes.push(Change::Drop(record.modified, record.is_tombstone()));
+            }
+            if history.is_empty() {
+                self.keys.remove(&key);
+            }
+        }
+        self.compacted = at;
+        Ok(())
+    }
+
+    /// Takes back a record from a snapshot; they come in order of their revisions.
+    pub fn restore(&mut self, record: Record) {
+        self.revision = self.revision.max(record.modified.main);
+        self.insert(Arc::new(record));
+    }
+
+    /// Takes back the marks from a snapshot.
+    pub fn restore_marks(&mut self, revision: i64, compacted: i64) {
+        self.compacted = self.compacted.max(compacted);
+        self.revision = self.revision.max(revision).max(compacted);
+    }
+}
+
+/// The record of a history that a read at `at` sees, unless the key is not there then.
+fn live_at(history: &[Arc<Record>], at: i64) -> Option<&Arc<Record>> {
+    history.iter().rev().find(|record| record.modified.main <= at).filter(|record| !record.is_tombstone())
+}
+
+fn passes(record: &Record, request: &RangeRequest) -> bool {
+    let within = |value: i64, min: i64, max: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
+    within(record.modified.main, request.min_mod_revision, request.max_mod_revision)
+        && within(record.created, request.min_create_revision, request.max_create_revision)
+}
+
+fn sort(records: &mut [&Arc<Record>], order: SortOrder, target: SortTarget) {
+    match target {
+        _ if order == SortOrder::None => {}
+        SortTarget::Key => {}
+        SortTarget::Version => records.sort_by_key(|record| record.version),
+        SortTarget::Create => records.sort_by_key(|record| record.created),
+        SortTarget::Mod => records.sort_by_key(|record| record.modified.main),
+        SortTarget::Value => records.sort_by(|a, b| a.value.cmp(&b.value)),
+    }
+    if order == SortOrder::Descend {
+        records.reverse();
+    }
+}
