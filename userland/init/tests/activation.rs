@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         println!("activation: skipped, needs root");
         return ExitCode::SUCCESS;
     }
-    let machine = Machine::start(UNITS);
+    let machine = Machine::start(UNITS, &[]);
     machine.until("multi-user.target is up", |m| m.says(&["is-active", "multi-user.target"], "active"));
     sockets(&machine);
     paths(&machine);

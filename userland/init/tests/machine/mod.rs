@@ -1,7 +1,11 @@
-//! PID 1 for real in namespaces of its own: a root in memory with Debian's /usr and the unit files of a scenario, on
-//! which the test program is its own init.
+//! A machine for tests: PID 1 in namespaces of its own, on a root made of Debian's /usr and the unit files of the
+//! scenario, and Debian's clients talk to it. The root is in memory: no disk is looked at.
 
-#![allow(dead_code, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "a test may stop at the first surprise; not every test uses all"
+)]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -21,7 +25,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn start(files: &[(&str, &str)]) -> Machine {
+    /// Boots into multi-user.target of these unit files. The test's own program is init, and in /programs under other names.
+    pub fn start(unit_files: &[(&str, &str)], programs: &[&str]) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         for path in ["dev", "proc", "sys", "run", "tmp", "var", "etc", "usr", "out"] {
@@ -35,11 +40,15 @@ impl Machine {
         fs::write(root.join("etc/group"), "root:x:0:\ncore:x:501:\ndocker:x:233:\n").unwrap();
         let units = folder.path().join("units");
         fs::create_dir(&units).unwrap();
-        for (name, text) in files {
+        for (name, text) in unit_files {
             fs::write(units.join(name), text).unwrap();
         }
         symlink("multi-user.target", units.join("default.target")).unwrap();
         fs::copy(std::env::current_exe().unwrap(), root.join("init")).unwrap();
+        fs::create_dir(root.join("programs")).unwrap();
+        for program in programs {
+            symlink("/init", root.join("programs").join(program)).unwrap();
+        }
         let script = format!(
             "set -e; R={root}
              G=$(mount -t cgroup2 | head -1 | cut -d' ' -f3); mkdir -p $G/corten-$$; echo $$ > $G/corten-$$/cgroup.procs
@@ -49,7 +58,9 @@ impl Machine {
              mount --bind {units} $R/usr/lib/systemd/system
              mount -t tmpfs none $R/dev; mkdir $R/dev/pts $R/dev/shm
              mknod -m 666 $R/dev/null c 1 3; touch $R/dev/console; touch $R/dev/kmsg
-             exec unshare --cgroup --pid --net --uts --ipc --mount --fork --kill-child chroot $R /init",
+             mkdir $R/old; cd $R
+             exec unshare --cgroup --pid --net --uts --ipc --mount --fork --kill-child \
+               sh -c 'pivot_root . old; exec chroot . sh -c \"mount -t proc none /proc; umount -l /old; umount /proc; rmdir /old; exec /init\"'",
             root = root.display(),
             units = units.display()
         );
@@ -74,6 +85,7 @@ impl Machine {
         Machine { _folder: folder, unshare: unshare.into(), init }
     }
 
+    /// Runs a command inside, as root.
     pub fn run(&self, command: &[&str]) -> Output {
         Command::new("nsenter")
             .args(["--target", &self.init.to_string(), "--all", "--root", "--wd=/"])
@@ -82,12 +94,14 @@ impl Machine {
             .expect("nsenter is part of Debian's util-linux")
     }
 
+    /// Runs Debian's systemctl inside.
     pub fn systemctl(&self, args: &[&str]) -> Output {
         let mut command = vec!["systemctl"];
         command.extend(args);
         self.run(&command)
     }
 
+    /// Whether systemctl says just that.
     pub fn says(&self, args: &[&str], want: &str) -> bool {
         let said = self.systemctl(args);
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
@@ -97,11 +111,13 @@ impl Machine {
         said.trim() == want
     }
 
+    /// A property's value.
     pub fn show(&self, unit: &str, property: &str) -> String {
         let out = self.systemctl(&["show", "--value", "-p", property, unit]);
         String::from_utf8_lossy(&out.stdout).trim().to_owned()
     }
 
+    /// Whether a property has that value.
     pub fn shows(&self, unit: &str, property: &str, want: &str) -> bool {
         let value = self.show(unit, property);
         if value != want {
@@ -115,10 +131,12 @@ impl Machine {
         format!("/proc/{}/root", self.init)
     }
 
+    /// The text of a file inside.
     pub fn file(&self, path: &str) -> String {
         fs::read_to_string(format!("/proc/{}/root/{path}", self.init)).unwrap_or_default()
     }
 
+    /// Waits until it holds.
     pub fn until(&self, what: &str, holds: impl Fn(&Machine) -> bool) {
         let started = Instant::now();
         while !holds(self) {
@@ -128,7 +146,7 @@ impl Machine {
     }
 
     /// What PID 1 wrote to the console and the kernel's log.
-    pub fn console(&self) -> String {
+    fn console(&self) -> String {
         let read = |name: &str| {
             let path = format!("/proc/{}/root/dev/{name}", self.init);
             fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
