@@ -15,6 +15,9 @@ use unit::{Event, Unit, UnitName};
 
 use crate::dbus::glob;
 
+/// Events taken in before others have their turn: who writes without end must not keep PID 1.
+const AT_ONCE: usize = 4096;
+
 /// The watches of all path units.
 #[derive(Debug, Default)]
 pub struct Paths {
@@ -131,7 +134,8 @@ impl Paths {
         let mut found: BTreeMap<UnitName, bool> = BTreeMap::new();
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut reader = inotify::Reader::new(inotify, &mut buffer);
-        while let Ok(event) = reader.next() {
+        for _ in 0..AT_ONCE {
+            let Ok(event) = reader.next() else { break };
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 // something was missed: let all look
                 found.extend(self.units.keys().map(|unit| (unit.clone(), false)));

@@ -20,7 +20,7 @@ use world::{Files, Machine, message, render};
 
 /// Steps of one machine; then comes another with other units.
 const STEPS: u64 = 400;
-const DEFAULT_STEPS: u64 = 8_000;
+const DEFAULT_STEPS: u64 = 2_000;
 const FIRST_SEED: u64 = 1;
 
 #[test]
@@ -186,6 +186,8 @@ struct Simulation {
     automounts: BTreeSet<UnitName>,
     watched_paths: BTreeSet<UnitName>,
     next_connection: u64,
+    /// Jobs whose units have had their first process.
+    begun: BTreeSet<JobId>,
     trace: bool,
     /// Units that others started and stopped so often that the engine leaves them as they are: it says so.
     left_alone: BTreeSet<UnitName>,
@@ -216,6 +218,7 @@ impl Simulation {
             automounts: BTreeSet::new(),
             watched_paths: BTreeSet::new(),
             next_connection: 0,
+            begun: BTreeSet::new(),
             trace: std::env::var_os("UNIT_SIMULATOR_TRACE").is_some(),
             left_alone: BTreeSet::new(),
         }
@@ -443,7 +446,10 @@ impl Simulation {
                             );
                         }
                     }
-                    if spawn.role == Role::Start {
+                    // it waits before its first process; who gets a job later has not been there to wait for
+                    let job = self.open.get(&spawn.unit).copied();
+                    let first = matches!(spawn.role, Role::Condition | Role::StartPre | Role::Start);
+                    if first && job.is_some_and(|job| self.begun.insert(job)) {
                         let status = self.machine.engine.status(&spawn.unit);
                         let earlier =
                             status.and_then(|status| status.dependencies.get(&Dependency::After).cloned());
