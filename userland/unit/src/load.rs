@@ -17,10 +17,11 @@ pub(crate) use value::{capability, status_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::exec::CommandLine;
 use crate::settings::{CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, ServiceSettings};
 use crate::specifier::Context;
 use crate::{
-    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Sources, Text, Unit, UnitName,
+    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Role, Sources, Text, Unit, UnitName,
     UnitType, text, unenforced,
 };
 
@@ -170,10 +171,11 @@ impl Draft<'_> {
                 self.add(kind, name.clone());
             }
         }
-        self.defaults();
-        self.verify()
-            .inspect_err(|why| self.unit.warnings.push(why.clone()))
-            .map_err(|why| (LoadState::BadSetting, why))?;
+        let usable = self.defaults().and_then(|()| self.verify());
+        if let Err(why) = usable {
+            self.unit.warnings.push(why.clone());
+            return Err((LoadState::BadSetting, why));
+        }
         self.attach();
         let failures = self.unit.names(Dependency::OnFailure).count();
         if failures > 1 && self.unit.on_failure_mode == JobMode::Isolate {
@@ -273,6 +275,9 @@ impl Draft<'_> {
             let message = format!("{}: without effect here: {}.", self.unit.name, names.join(", "));
             self.unit.warnings.push(message);
         }
+        let unit = &mut self.unit;
+        unit.failure_action = unit.failure_action.exiting_with(unit.failure_exit_status);
+        unit.success_action = unit.success_action.exiting_with(unit.success_exit_status);
         self.unit.exec = Arc::new(self.exec);
         self.unit.cgroup = Arc::new(self.cgroup);
         if self.unit.description.is_empty() {
@@ -290,6 +295,33 @@ impl Draft<'_> {
             _ => Kind::Other,
         };
         self.unit
+    }
+}
+
+/// An Exec*= line: adds to its directive's commands, an empty one forgets them. A line that cannot be run makes the
+/// unit unusable (`fatal`), unless it begins with `-`.
+fn commands(
+    all: &mut BTreeMap<Role, Vec<CommandLine>>,
+    context: Context<'_>,
+    fatal: &mut Option<(LoadState, String)>,
+    role: Role,
+    value: &str,
+) -> Outcome {
+    if value.is_empty() {
+        all.remove(&role);
+        return Ok(Taken::Yes);
+    }
+    let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
+    let (lines, broken) = crate::exec::parse(value, &resolve);
+    if !lines.is_empty() {
+        all.entry(role).or_default().extend(lines);
+    }
+    match broken {
+        None => Ok(Taken::Yes),
+        Some((why, matters)) => {
+            *fatal = matters.then(|| (LoadState::BadSetting, why.to_string()));
+            Err(why.to_string())
+        }
     }
 }
 

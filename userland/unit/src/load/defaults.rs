@@ -10,8 +10,8 @@ use crate::settings::{DirectoryKind, Output};
 use crate::{Dependency, UnitName, UnitType};
 
 impl Draft<'_> {
-    /// Fills in what the files leave open.
-    pub(super) fn defaults(&mut self) {
+    /// Fills in what the files leave open; an error makes the unit unusable.
+    pub(super) fn defaults(&mut self) -> Result<(), String> {
         match self.unit.unit_type() {
             UnitType::Service => self.service_defaults(),
             UnitType::Mount => self.mount_defaults(),
@@ -32,6 +32,7 @@ impl Draft<'_> {
         if self.unit.default_dependencies {
             self.default_dependencies();
         }
+        Ok(())
     }
 
     /// Says why the unit cannot be used.

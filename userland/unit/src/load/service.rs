@@ -3,11 +3,11 @@
 use super::value::{boolean, exit_set, number, path, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::settings::{ExitType, NotifyAccess, OomPolicy, Restart, ServiceType, TimeoutMode};
-use crate::{Dependency, INFINITY, LoadState, Role, UnitName, UnitType, exec};
+use crate::{Dependency, INFINITY, LoadState, Role, UnitName, UnitType};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     if let Some(role) = role(key) {
-        return commands(draft, role, value);
+        return super::commands(&mut draft.service.commands, draft.context, &mut draft.fatal, role, value);
     }
     let context = draft.context;
     let service = &mut draft.service;
@@ -88,7 +88,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             service.bus_name = Some(name);
         }
         "Sockets" => return sockets(draft, value),
-        "FileDescriptorStoreMax" => service.fd_store_max = number(value)?,
+        "FileDescriptorStoreMax" => service.descriptor_store_max = number(value)?,
         "USBFunctionDescriptors" => service.usb_descriptors = optional_path(&context.resolve(value)?)?,
         "USBFunctionStrings" => service.usb_strings = optional_path(&context.resolve(value)?)?,
         "RestartSec" => service.restart_usec = span(value)?,
@@ -144,27 +144,6 @@ fn role(key: &str) -> Option<Role> {
         "ExecStopPost" => Role::StopPost,
         _ => return None,
     })
-}
-
-/// A line that cannot be run makes the unit unusable, unless it begins with `-`.
-fn commands(draft: &mut Draft<'_>, role: Role, value: &str) -> Outcome {
-    if value.is_empty() {
-        draft.service.commands.remove(&role);
-        return Ok(Taken::Yes);
-    }
-    let context = draft.context;
-    let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
-    let (lines, broken) = exec::parse(value, &resolve);
-    if !lines.is_empty() {
-        draft.service.commands.entry(role).or_default().extend(lines);
-    }
-    match broken {
-        None => Ok(Taken::Yes),
-        Some((why, fatal)) => {
-            draft.fatal = fatal.then(|| (LoadState::BadSetting, why.to_string()));
-            Err(why.to_string())
-        }
-    }
 }
 
 /// The sockets that this service takes over; a unit of another kind is none.
