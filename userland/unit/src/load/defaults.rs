@@ -87,7 +87,9 @@ impl Draft<'_> {
         let logs = |output: Output| {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
         };
-        let runs = matches!(self.unit.unit_type(), UnitType::Service | UnitType::Mount | UnitType::Swap);
+        // the log's socket is on the root itself
+        let runs = matches!(self.unit.unit_type(), UnitType::Service | UnitType::Mount | UnitType::Swap)
+            && self.unit.name.as_str() != "-.mount";
         if runs && (logs(self.exec.stdout()) || logs(self.exec.stderr())) {
             self.implied(Dependency::After, "systemd-journald.socket");
         }
