@@ -318,6 +318,9 @@ impl Draft<'_> {
             let message = format!("{}: without effect here: {}.", self.unit.name, names.join(", "));
             self.unit.warnings.push(message);
         }
+        let unit = &mut self.unit;
+        unit.failure_action = unit.failure_action.exiting_with(unit.failure_exit_status);
+        unit.success_action = unit.success_action.exiting_with(unit.success_exit_status);
         self.unit.exec = Arc::new(self.exec);
         self.unit.cgroup = Arc::new(self.cgroup);
         if self.unit.description.is_empty() {
@@ -343,31 +346,28 @@ impl Draft<'_> {
     }
 }
 
-/// The commands of a section.
-type Commands = BTreeMap<Role, Vec<CommandLine>>;
-
-/// An Exec*= line: adds to its directive's commands in `of`, an empty one forgets them. A line that cannot be run
-/// makes the unit unusable, unless it begins with `-`.
+/// An Exec*= line: adds to its directive's commands, an empty one forgets them. A line that cannot be run makes the
+/// unit unusable (`fatal`), unless it begins with `-`.
 fn commands(
-    draft: &mut Draft<'_>,
-    of: for<'a> fn(&'a mut Draft<'_>) -> &'a mut Commands,
+    all: &mut BTreeMap<Role, Vec<CommandLine>>,
+    context: Context<'_>,
+    fatal: &mut Option<(LoadState, String)>,
     role: Role,
     value: &str,
 ) -> Outcome {
     if value.is_empty() {
-        of(draft).remove(&role);
+        all.remove(&role);
         return Ok(Taken::Yes);
     }
-    let context = draft.context;
     let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
     let (lines, broken) = crate::exec::parse(value, &resolve);
     if !lines.is_empty() {
-        of(draft).entry(role).or_default().extend(lines);
+        all.entry(role).or_default().extend(lines);
     }
     match broken {
         None => Ok(Taken::Yes),
-        Some((why, fatal)) => {
-            draft.fatal = fatal.then(|| (LoadState::BadSetting, why.to_string()));
+        Some((why, matters)) => {
+            *fatal = matters.then(|| (LoadState::BadSetting, why.to_string()));
             Err(why.to_string())
         }
     }
@@ -375,7 +375,7 @@ fn commands(
 
 /// Unit= of a timer or path.
 fn trigger(draft: &mut Draft<'_>, value: &str) -> Outcome {
-    let name = draft.context.expand(value);
+    let name = draft.context.resolve_name(value)?;
     match UnitName::parse(&name) {
         Ok(unit) if !unit.is_template() && unit != draft.unit.name => {
             draft.unit.dependencies.insert(Dependency::Triggers, BTreeSet::from([unit]));

@@ -65,7 +65,6 @@ pub const UNENFORCED: &[Unenforced] = &[
     of("resource-control", "StartupCPUWeight", "CPUWeight= holds from the start"),
     of("resource-control", "StartupIOWeight", "IOWeight= holds from the start"),
     of("service", "ExitType", "the service ends with its main process"),
-    of("service", "FileDescriptorStoreMax", "descriptors sent with FDSTORE=1 are closed"),
     of("service", "OOMPolicy", "the kernel's kill counts as any other end of a process"),
     of("service", "RootDirectoryStartOnly", "RootDirectory= holds for every command line"),
     of("service", "RuntimeRandomizedExtraSec", "RuntimeMaxSec= is exact"),
@@ -74,11 +73,9 @@ pub const UNENFORCED: &[Unenforced] = &[
     of("service", "USBFunctionDescriptors", "no USB gadget is set up"),
     of("service", "USBFunctionStrings", "no USB gadget is set up"),
     of("unit", "CollectMode", "as `inactive`"),
-    of("unit", "FailureActionExitStatus", "an exit for FailureAction= is with status 0"),
     of("unit", "JobTimeoutRebootArgument", "the firmware gets no argument"),
     of("unit", "JoinsNamespaceOf", "each unit has namespaces of its own"),
     of("unit", "RebootArgument", "the firmware gets no argument"),
-    of("unit", "SuccessActionExitStatus", "an exit for SuccessAction= is with status 0"),
 ];
 
 /// The sections in which a page's directives stand.

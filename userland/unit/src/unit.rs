@@ -73,7 +73,19 @@ impl EmergencyAction {
 
     /// systemd's word for it.
     pub fn as_str(self) -> &'static str {
-        EmergencyAction::ALL.iter().find(|(_, action)| *action == self).map_or("none", |(name, _)| name)
+        let plain = self.exiting_with(Some(0));
+        EmergencyAction::ALL.iter().find(|(_, action)| *action == plain).map_or("none", |(name, _)| name)
+    }
+
+    /// An exit with this status; any other action, or none, stays as it is.
+    #[must_use]
+    pub fn exiting_with(self, status: Option<u8>) -> EmergencyAction {
+        let exit = |old| Shutdown::Exit(status.map_or(old, i32::from));
+        match self {
+            EmergencyAction::Orderly(Shutdown::Exit(old)) => EmergencyAction::Orderly(exit(old)),
+            EmergencyAction::Force(Shutdown::Exit(old)) => EmergencyAction::Force(exit(old)),
+            other => other,
+        }
     }
 
     /// The action of this name.

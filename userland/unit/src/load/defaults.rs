@@ -133,6 +133,8 @@ impl Draft<'_> {
             matches!(output, Output::Journal | Output::JournalConsole | Output::Kmsg | Output::KmsgConsole)
         };
         let runs = match self.unit.unit_type() {
+            // the log's socket is on the root itself
+            UnitType::Mount if self.unit.name.as_str() == "-.mount" => false,
             UnitType::Service | UnitType::Mount | UnitType::Swap => true,
             UnitType::Socket => !self.socket.commands.is_empty(),
             _ => false,

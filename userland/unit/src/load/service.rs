@@ -7,7 +7,7 @@ use crate::{Dependency, INFINITY, LoadState, Role, UnitName, UnitType};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     if let Some(role) = role(key) {
-        return super::commands(draft, |draft| &mut draft.service.commands, role, value);
+        return super::commands(&mut draft.service.commands, draft.context, &mut draft.fatal, role, value);
     }
     let context = draft.context;
     let service = &mut draft.service;
@@ -88,7 +88,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             service.bus_name = Some(name);
         }
         "Sockets" => return sockets(draft, value),
-        "FileDescriptorStoreMax" => service.fd_store_max = number(value)?,
+        "FileDescriptorStoreMax" => service.descriptor_store_max = number(value)?,
         "USBFunctionDescriptors" => service.usb_descriptors = optional_path(&context.resolve(value)?)?,
         "USBFunctionStrings" => service.usb_strings = optional_path(&context.resolve(value)?)?,
         "RestartSec" => service.restart_usec = span(value)?,

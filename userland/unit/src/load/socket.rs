@@ -7,7 +7,7 @@ use crate::{INFINITY, Role, UnitName, UnitType, exec};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     if let Some(role) = role(key) {
-        return super::commands(draft, |draft| &mut draft.socket.commands, role, value);
+        return super::commands(&mut draft.socket.commands, draft.context, &mut draft.fatal, role, value);
     }
     if let Some(kind) = key.strip_prefix("Listen") {
         return listen(draft, kind, value);

@@ -236,7 +236,7 @@ pub struct ServiceSettings {
     /// PermissionsStartOnly=: of old, as if `+` were before every command line but ExecStart='s
     pub permissions_start_only: bool,
     /// FileDescriptorStoreMax=
-    pub fd_store_max: u32,
+    pub descriptor_store_max: u32,
     /// USBFunctionDescriptors=
     pub usb_descriptors: Option<String>,
     /// USBFunctionStrings=
@@ -275,7 +275,7 @@ impl Default for ServiceSettings {
             timeout_stop_mode: TimeoutMode::Terminate,
             oom_policy: None,
             permissions_start_only: false,
-            fd_store_max: 0,
+            descriptor_store_max: 0,
             usb_descriptors: None,
             usb_strings: None,
             success: ExitSet::default(),

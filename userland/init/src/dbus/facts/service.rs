@@ -22,7 +22,7 @@ pub(super) fn tell(service: &ServiceSettings, ran: bool, facts: &mut Facts) {
         ("TimeoutStopFailureMode", service.timeout_stop_mode.as_str().into()),
         ("ExitType", service.exit_type.as_str().into()),
         ("OOMPolicy", service.oom_policy.map_or("", |policy| policy.as_str()).into()),
-        ("FileDescriptorStoreMax", service.fd_store_max.into()),
+        ("FileDescriptorStoreMax", service.descriptor_store_max.into()),
         ("USBFunctionDescriptors", service.usb_descriptors.clone().unwrap_or_default().into()),
         ("USBFunctionStrings", service.usb_strings.clone().unwrap_or_default().into()),
         ("WatchdogUSec", watchdog(service, ran).into()),

@@ -46,9 +46,7 @@ const CPU_SETS: &[&str] = &[
     "CPUAffinity",
     "NUMAMask",
     "AllowedCPUs",
-    "StartupAllowedCPUs",
     "AllowedMemoryNodes",
-    "StartupAllowedMemoryNodes",
     "EffectiveCPUs",
     "EffectiveMemoryNodes",
 ];
@@ -116,6 +114,7 @@ fn of_u64(name: &str, number: u64) -> String {
         _ if name == "RestrictNamespaces" => namespaces(number),
         _ if name == "MountFlags" => propagation(number).into(),
         _ if matches!(name, "CapabilityBoundingSet" | "AmbientCapabilities") => capabilities(number),
+        0 if matches!(name, "CPUWeight" | "StartupCPUWeight") => "idle".into(),
         u64::MAX if UNSET.contains(&name) => "[not set]".into(),
         u64::MAX
             if LIMITS.contains(&name) || name.starts_with("Limit") || name.starts_with("DefaultLimit") =>
@@ -205,10 +204,16 @@ fn of_array(name: &str, array: &Array<'_>) -> Vec<String> {
 
 /// Lists of structures that systemctl writes in one line.
 fn one_line(name: &str) -> bool {
-    matches!(
-        name,
-        "IPAddressAllow" | "IPAddressDeny" | "BindPaths" | "BindReadOnlyPaths" | "TemporaryFileSystem"
-    )
+    const NAMES: &[&str] = &[
+        "BindPaths",
+        "BindReadOnlyPaths",
+        "ExtensionImages",
+        "IPAddressAllow",
+        "IPAddressDeny",
+        "MountImages",
+        "TemporaryFileSystem",
+    ];
+    NAMES.contains(&name) || name.ends_with("DirectorySymlink")
 }
 
 /// An element of a list of structures; `None` where systemctl cannot print it.
@@ -237,20 +242,29 @@ fn of_element(name: &str, fields: &[Value<'_>]) -> Option<String> {
             format!("{path} {}", timespan::format(*usec))
         }
         [Value::Str(path), Value::U64(value)] => format!("{path} {value}"),
-        [Value::Str(place), Value::Str(options)] if name == "TemporaryFileSystem" => {
-            if options.is_empty() {
-                place.to_string()
-            } else {
-                format!("{place}:{options}")
-            }
+        [Value::Str(one), Value::Str(other)] => match name {
+            "DeviceAllow" => format!("{one} {other}"),
+            "TemporaryFileSystem" if other.is_empty() => one.to_string(),
+            "BPFProgram" | "RootImageOptions" | "TemporaryFileSystem" => format!("{one}:{other}"),
+            _ => return None,
+        },
+        [Value::Str(place), Value::Str(link), Value::U64(_)] if name.ends_with("DirectorySymlink") => {
+            format!("{place}:{link}")
         }
-        [Value::Str(one), Value::Str(other)] => format!("{one} {other}"),
         [Value::I32(family), Value::Array(address), Value::U32(bits)] => {
             format!("{}/{bits}", address_of(*family, &bytes(address))?)
         }
+        [Value::I32(family), Value::I32(protocol), Value::U16(count), Value::U16(first)] => {
+            ports(*family, *protocol, *count, *first)
+        }
         [Value::Str(from), Value::Str(to), Value::Bool(ignore), Value::U64(flags)] => {
-            let recursive = if flags & 0x4000 != 0 { "rbind" } else { "norbind" };
-            format!("{}{from}:{to}:{recursive}", if *ignore { "-" } else { "" })
+            format!("{}{from}:{to}{}", optional(*ignore), if flags & 0x4000 != 0 { ":rbind" } else { "" })
+        }
+        [Value::Str(image), Value::Bool(ignore), Value::Array(options)] => {
+            format!("{}{image}{}", optional(*ignore), mount_options(options))
+        }
+        [Value::Str(image), Value::Str(place), Value::Bool(ignore), Value::Array(options)] => {
+            format!("{}{image}:{place}{}", optional(*ignore), mount_options(options))
         }
         _ => return None,
     })
@@ -317,6 +331,47 @@ fn ranges(bytes: &[u8]) -> String {
             if first == last { first.to_string() } else { format!("{first}-{last}") }
         },
     ))
+}
+
+fn optional(ignore: bool) -> &'static str {
+    if ignore { "-" } else { "" }
+}
+
+/// `:partition:options` for each.
+fn mount_options(options: &Array<'_>) -> String {
+    let fields = options.iter().filter_map(|item| match item {
+        Value::Structure(fields) => Some(fields.fields()),
+        _ => None,
+    });
+    fields
+        .filter_map(|fields| match fields {
+            [Value::Str(partition), Value::Str(options)] => Some(format!(":{partition}:{options}")),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What SocketBindAllow= lets through: `any`, `ipv4:tcp1000-2000`.
+fn ports(family: i32, protocol: i32, count: u16, first: u16) -> String {
+    let family = match family {
+        2 => "ipv4:",
+        10 => "ipv6:",
+        _ => "",
+    };
+    let protocol = match protocol {
+        6 => "tcp",
+        17 => "udp",
+        _ => "",
+    };
+    let ports = match count {
+        0 => "any".to_owned(),
+        1 => first.to_string(),
+        _ => format!("{first}-{}", u32::from(first) + u32::from(count) - 1),
+    };
+    if count == 0 && !(family.is_empty() && protocol.is_empty()) {
+        return format!("{family}{protocol}").trim_end_matches(':').to_owned();
+    }
+    format!("{family}{protocol}{ports}")
 }
 
 fn address_of(family: i32, bytes: &[u8]) -> Option<String> {
@@ -434,5 +489,17 @@ mod tests {
         assert_eq!(line("EnvironmentFiles", files), "/a (ignore_errors=yes)|/b (ignore_errors=no)");
         let address = structure([2.into(), Value::Array(vec![10u8, 0, 0, 0].into()), 8u32.into()]);
         assert_eq!(line("IPAddressAllow", array("(iayu)", [address])), "10.0.0.0/8");
+        let pair = || array("(ss)", [structure(["a".into(), "b".into()])]);
+        assert_eq!((line("DeviceAllow", pair()), line("BPFProgram", pair())), ("a b".into(), "a:b".into()));
+        assert_eq!(line("LoadCredential", pair()), "", "systemctl cannot print them");
+        let bind = |flags: u64| structure(["/a".into(), "/b".into(), true.into(), flags.into()]);
+        assert_eq!(line("BindPaths", array("(ssbt)", [bind(0x4000), bind(0)])), "-/a:/b:rbind -/a:/b");
+        let port = structure([2.into(), 6.into(), 1001u16.into(), 1000u16.into()]);
+        assert_eq!(line("SocketBindAllow", array("(iiqq)", [port])), "ipv4:tcp1000-2000");
+        let options = array("(ss)", [structure(["root".into(), "ro".into()])]);
+        let image = structure(["/i".into(), "/p".into(), false.into(), options]);
+        assert_eq!(line("MountImages", array("(ssba(ss))", [image])), "/i:/p:root:ro");
+        assert_eq!((line("CPUWeight", 0u64), line("AllowedCPUs", vec![4u8])), ("idle".into(), "2".into()));
+        assert_eq!(line("StartupAllowedCPUs", vec![4u8]), "04");
     }
 }

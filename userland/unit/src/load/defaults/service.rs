@@ -19,7 +19,7 @@ impl Draft<'_> {
         }
         let speaks = service.kind == ServiceType::Notify
             || self.set.contains("WatchdogSec")
-            || service.fd_store_max > 0;
+            || service.descriptor_store_max > 0;
         if speaks && service.notify_access == NotifyAccess::None {
             service.notify_access = NotifyAccess::Main;
         }

@@ -300,7 +300,7 @@ impl Service {
 
     /// FDSTORE=1, FDSTOREREMOVE=1.
     fn store(&mut self, stage: &mut Stage<'_>, message: &Notify) {
-        let most = settings(stage).fd_store_max;
+        let most = settings(stage).descriptor_store_max;
         let unit = stage.name();
         let name = message.descriptor_name.clone();
         if message.store_remove {
