@@ -65,6 +65,8 @@ pub(crate) trait Life {
     fn cgroup_empty(&mut self, _stage: &mut Stage<'_>) {}
     fn elapsed(&mut self, _stage: &mut Stage<'_>) {}
     fn reset_failed(&mut self, _stage: &mut Stage<'_>) {}
+    /// It failed before it could be tried: the start limit was hit.
+    fn hit_start_limit(&mut self, _stage: &mut Stage<'_>) {}
     /// The unit that this one triggers has changed, or its job is over.
     fn peer_changed(&mut self, _stage: &mut Stage<'_>) {}
     /// The unit that this one triggers could not be started.

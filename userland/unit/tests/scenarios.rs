@@ -145,7 +145,10 @@ fn act(machine: &mut Machine, words: &[&str]) -> Option<String> {
         }
         ["notify", unit, assignments @ ..] => {
             let Some(pid) = pid_of(machine, unit, "main") else { return Some("no such process".into()) };
-            machine.handle(Event::Notified { pid, unit: Some(name(unit)), message: message(assignments) });
+            let mut message = message(assignments);
+            // a descriptor comes along
+            message.descriptors = u32::from(message.store);
+            machine.handle(Event::Notified { pid, unit: Some(name(unit)), message });
         }
         // a process in the unit's cgroup that we did not start
         ["fork", unit] => {

@@ -20,7 +20,7 @@ use world::{Files, Machine, message, render};
 
 /// Steps of one machine; then comes another with other units.
 const STEPS: u64 = 400;
-const DEFAULT_STEPS: u64 = 8_000;
+const DEFAULT_STEPS: u64 = 4_000;
 const FIRST_SEED: u64 = 1;
 
 #[test]

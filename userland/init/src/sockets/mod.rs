@@ -244,3 +244,102 @@ fn set_blocking(fd: &OwnedFd, blocking: bool) {
         let _ = rustix::fs::fcntl_setfl(fd, flags);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::sync::Arc;
+    use unit::{Sources, Text};
+
+    fn socket_unit(name: &str, lines: &str) -> Arc<Unit> {
+        let text = Text { path: format!("/{name}"), text: format!("[Socket]\n{lines}\n") };
+        let sources = Sources { fragment: Some(text), ..Sources::default() };
+        let unit = unit::load::load(&UnitName::parse(name).unwrap(), &Ok(sources), None, &Default::default());
+        assert_eq!((unit.load_error.clone(), unit.warnings.clone()), (None, Vec::new()));
+        Arc::new(unit)
+    }
+
+    #[test]
+    fn every_kind_is_opened_told_and_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().display().to_string();
+        let lines = format!(
+            "ListenStream={base}/deep/stream\nListenDatagram=@{base}/abstract\nListenFIFO={base}/fifo\n\
+             ListenSequentialPacket={base}/packet\nListenNetlink=kobject-uevent 1\nListenSpecial=/dev/null\n\
+             SocketMode=0600\nRemoveOnStop=yes\nPassCredentials=yes\nFileDescriptorName=x\nReceiveBuffer=64K"
+        );
+        let unit = socket_unit("a.socket", &lines);
+        let mut sockets = Sockets::new();
+        sockets.open(&unit).unwrap();
+        let passed = sockets.passed(&[Passed::Socket(unit.name.clone())], true).unwrap();
+        assert!(passed.len() == 6 && passed.iter().all(|named| named.name == "x"));
+        // nobody accepts: a stale node of this name is taken over by the next start
+        sockets.watch(&unit.name, true);
+        assert!(sockets.ready().is_empty());
+        let _client = UnixStream::connect(root.path().join("deep/stream")).unwrap();
+        assert!(matches!(&sockets.ready()[..], [Event::SocketReady { unit }] if unit.as_str() == "a.socket"));
+        sockets.flush(&unit.name);
+        assert!(sockets.ready().is_empty());
+        fs::OpenOptions::new().write(true).open(root.path().join("fifo")).unwrap().write_all(b"x").unwrap();
+        assert_eq!(sockets.ready().len(), 1);
+        sockets.watch(&unit.name, false);
+        assert!(sockets.ready().is_empty());
+        drop(passed);
+        sockets.open(&unit).unwrap();
+        sockets.close(&unit);
+        for path in ["deep/stream", "fifo", "packet"] {
+            assert!(!root.path().join(path).exists(), "{path}");
+        }
+        assert!(sockets.passed(&[Passed::Socket(unit.name.clone())], true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn connections_are_taken_in_and_hung_up() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("each");
+        let unit = socket_unit(
+            "a.socket",
+            &format!("ListenStream={0}\nAccept=yes\nSymlinks={0}.link", path.display()),
+        );
+        let mut sockets = Sockets::new();
+        sockets.open(&unit).unwrap();
+        sockets.watch(&unit.name, true);
+        let mut client = UnixStream::connect(root.path().join("each.link")).unwrap();
+        let events = sockets.ready();
+        let [Event::Connected { connection, .. }] = &events[..] else { panic!("{events:?}") };
+        assert!(connection.instance.ends_with(&format!("-{}", connection.source)));
+        let passed = sockets.passed(&[Passed::Connection(connection.id)], true).unwrap();
+        assert_eq!(passed[0].name, "connection");
+        sockets.hang_up(connection.id);
+        drop(passed);
+        assert_eq!(std::io::Read::read(&mut client, &mut [0]).unwrap(), 0, "it is over");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_so_and_opens_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let base = root.path().display().to_string();
+        fs::write(root.path().join("file"), "").unwrap();
+        let unit = socket_unit("a.socket", &format!("ListenStream={base}/one\nListenFIFO={base}/file"));
+        let mut sockets = Sockets::new();
+        let error = sockets.open(&unit).unwrap_err();
+        assert!(error.starts_with(&format!("{base}/file: ")), "{error}");
+        assert!(sockets.passed(&[Passed::Socket(unit.name.clone())], true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn services_store_descriptors_up_to_their_limit() {
+        let name = UnitName::parse("a.service").unwrap();
+        let mut sockets = Sockets::new();
+        let fd = || OwnedFd::from(UnixDatagram::unbound().unwrap());
+        assert!(sockets.store(&name, "one", fd(), 2) && sockets.store(&name, "", fd(), 2));
+        assert!(!sockets.store(&name, "more", fd(), 2));
+        let passed = sockets.passed(&[Passed::Store(name.clone())], true).unwrap();
+        assert_eq!(passed.iter().map(|named| named.name.as_str()).collect::<Vec<_>>(), ["one", "stored"]);
+        assert_eq!(sockets.unstore(&name, Some("one")), 1);
+        assert_eq!(sockets.unstore(&name, None), 0);
+    }
+}

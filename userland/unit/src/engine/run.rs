@@ -1,13 +1,13 @@
 //! Running jobs and ending them.
 
-use super::{Engine, Machine};
+use super::Engine;
 use crate::condition;
 use crate::machine::{Step, is_below};
 use crate::settings::ServiceType;
 use crate::unit::EmergencyAction;
 use crate::{
     Action, ActiveState, Dependency, INFINITY, JobId, JobKind, JobMode, JobResult, JobState, Level,
-    LoadState, Shutdown, Stamp, UnitName, Usec, World,
+    LoadState, Shutdown, Stamp, UnitName, UnitType, Usec, World,
 };
 
 /// What running a job came to.
@@ -98,14 +98,12 @@ impl Engine {
         if fresh && let Some(entry) = self.entries.get_mut(name) {
             entry.start_limit_hit = false;
         }
-        if fresh && unit.service().is_some() && !self.within_start_limit(name, world.now) {
+        if fresh && has_start_limit(name.unit_type()) && !self.within_start_limit(name, world.now) {
             let message = format!("{name}: Start request repeated too quickly.");
             self.log(Some(name.clone()), Level::Warning, message);
             self.with(name, world, |entry, stage| {
                 entry.start_limit_hit = true;
-                if let Machine::Service(service) = &mut entry.machine {
-                    service.hit_start_limit(stage);
-                }
+                entry.life().hit_start_limit(stage);
             });
             self.emergency(unit.start_limit_action, name, world);
             return Ran::Done(JobResult::Failed);
@@ -308,4 +306,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// What can fail to start can do so too often.
+fn has_start_limit(kind: UnitType) -> bool {
+    !matches!(kind, UnitType::Target | UnitType::Slice | UnitType::Scope | UnitType::Device)
 }

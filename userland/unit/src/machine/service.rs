@@ -165,11 +165,6 @@ impl Service {
         }
     }
 
-    /// It failed before it could be tried: the start limit was hit.
-    pub(crate) fn hit_start_limit(&mut self, stage: &mut Stage<'_>) {
-        self.enter_dead(stage, ServiceResult::StartLimitHit, false);
-    }
-
     fn set_state(&mut self, stage: &mut Stage<'_>, state: State) {
         self.set_state_with(stage, state, false);
     }
@@ -274,6 +269,10 @@ impl Service {
 }
 
 impl Life for Service {
+    fn hit_start_limit(&mut self, stage: &mut Stage<'_>) {
+        self.enter_dead(stage, ServiceResult::StartLimitHit, false);
+    }
+
     fn pids(&self) -> (Option<Pid>, Option<Pid>) {
         let pid = |process: &Option<Process>| process.as_ref().and_then(|process| process.pid);
         (pid(&self.main), pid(&self.control))

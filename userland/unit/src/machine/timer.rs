@@ -295,6 +295,13 @@ impl Life for Timer {
         self.enter_dead(stage, "resources");
     }
 
+    fn hit_start_limit(&mut self, stage: &mut Stage<'_>) {
+        if matches!(self.state, State::Dead | State::Failed) {
+            self.result = "start-limit-hit";
+            self.set_state(stage, State::Failed);
+        }
+    }
+
     fn reset_failed(&mut self, stage: &mut Stage<'_>) {
         if self.state == State::Failed {
             self.set_state(stage, State::Dead);
