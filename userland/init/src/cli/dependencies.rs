@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::properties::Properties;
-use super::{Outcome, Session, Trouble};
+use super::{Outcome, Session, Trouble, colour};
 
 const FORWARD: [&str; 4] = ["Requires", "Requisite", "Wants", "BindsTo"];
 const REVERSE: [&str; 4] = ["RequiredBy", "RequisiteOf", "WantedBy", "BoundBy"];
@@ -41,6 +41,7 @@ fn below(
             "failed" => "×",
             _ => "○",
         };
+        let mark = colour::of_state(mark, child_properties.text("ActiveState"), session.options.colour);
         let (knot, line) = if at + 1 == count { ("└─", "  ") } else { ("├─", "│ ") };
         if session.options.plain {
             session.say(&format!("{indent}{child}"))?;

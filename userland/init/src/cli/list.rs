@@ -7,7 +7,7 @@ use zvariant::OwnedObjectPath;
 
 use super::names::by_type;
 use super::table::Table;
-use super::{Outcome, Session, Trouble};
+use super::{Outcome, Session, Trouble, colour};
 
 /// The mark in front of a unit: only what needs attention has one.
 fn attention(load: &str, active: &str) -> &'static str {
@@ -38,13 +38,13 @@ pub(super) fn units(session: &mut Session<'_>, patterns: &[String]) -> Outcome {
         false => Table::new(&["UNIT", "LOAD", "ACTIVE", "SUB", "DESCRIPTION"]),
     };
     for (name, description, load, active, sub, _, _, _, job, _) in lines {
-        let mark = attention(&load, &active);
+        let mark = colour::of_state(attention(&load, &active), &active, session.options.colour);
         let mut cells = vec![name, load, active, sub];
         if with_jobs {
             cells.push(job);
         }
         cells.push(description);
-        table.row(mark, cells);
+        table.row(&mark, cells);
     }
     let legend = !session.options.no_legend;
     write!(session.out, "{}", table.text(!session.options.plain, legend))?;

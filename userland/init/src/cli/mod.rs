@@ -8,6 +8,7 @@
 pub(crate) mod assignment;
 mod cat;
 mod client;
+mod colour;
 mod dependencies;
 mod edit;
 mod files;
@@ -200,6 +201,7 @@ fn run(args: Vec<OsString>, verb: Option<&'static str>) -> ExitCode {
         options.command = Some(verb.into());
     }
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    options.colour = colour::wanted();
     let code = execute(options, Path::new(SOCKET), &mut out, &mut err);
     let _ = out.flush();
     ExitCode::from(code)

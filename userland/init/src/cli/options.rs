@@ -91,6 +91,9 @@ pub struct Options {
     /// The system's manager (there is no other)
     #[arg(long)]
     pub system: bool,
+    /// The output is a terminal that shows colours.
+    #[arg(skip)]
+    pub colour: bool,
 }
 
 impl Options {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use zvariant::Value;
 
 use super::properties::Properties;
-use super::{Outcome, Session, Trouble, time};
+use super::{Outcome, Session, Trouble, colour, time};
 
 /// LSB: program is not running.
 const NOT_RUNNING: u8 = 3;
@@ -54,7 +54,7 @@ fn one(session: &mut Session<'_>, name: &str, shown: &mut bool) -> Outcome {
         session.say("")?;
     }
     session.warn_if_stale(name)?;
-    let mut text = head(&properties, time::now());
+    let mut text = head(&properties, time::now(), session.options.colour);
     let id = properties.text("Id").to_owned();
     let group = properties.text("ControlGroup").to_owned();
     if !group.is_empty() {
@@ -72,7 +72,7 @@ fn one(session: &mut Session<'_>, name: &str, shown: &mut bool) -> Outcome {
 }
 
 /// Everything above the processes.
-fn head(properties: &Properties, now: u64) -> String {
+fn head(properties: &Properties, now: u64, colour: bool) -> String {
     let of = |name: &str| properties.text(name);
     let (id, active, sub) = (of("Id"), of("ActiveState"), of("SubState"));
     let mark = match (active, of("LoadState")) {
@@ -89,7 +89,7 @@ fn head(properties: &Properties, now: u64) -> String {
     } else {
         format!("{id} - {description}")
     };
-    let _ = writeln!(text, "{mark} {title}");
+    let _ = writeln!(text, "{} {title}", colour::of_state(mark, active, colour));
     let fragment = of("FragmentPath");
     let place =
         [fragment, of("UnitFileState")].into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>();
@@ -123,7 +123,7 @@ fn head(properties: &Properties, now: u64) -> String {
     } else {
         String::new()
     };
-    let _ = writeln!(text, "     Active: {state}{since}");
+    let _ = writeln!(text, "     Active: {}{since}", colour::of_state(&state, active, colour));
     let (entered, left) =
         (properties.number("ActiveEnterTimestamp"), properties.number("ActiveExitTimestamp"));
     if matches!(active, "inactive" | "failed") && entered > 0 && left >= entered {
