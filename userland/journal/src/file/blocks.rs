@@ -21,8 +21,9 @@ pub struct Cache {
 
 /// For one who reads much of a file: few calls, at most 8 MiB.
 pub const READER: Cache = Cache { block: 16 << 10, limit: 512 };
-/// For the one who writes it: changes are small and everywhere, so blocks are pages; at most 4 MiB.
-pub const WRITER: Cache = Cache { block: 4 << 10, limit: 1024 };
+/// For the one who writes it: changes are small and everywhere, so blocks are pages; at most 8 MiB, so that the hash
+/// table of a file of the usual size has room.
+pub const WRITER: Cache = Cache { block: 4 << 10, limit: 2048 };
 
 struct Block {
     number: u64,
@@ -64,6 +65,8 @@ pub struct Blocks {
     hand: usize,
     /// For what spans blocks.
     scratch: Vec<u8>,
+    /// The places of blocks that have changed.
+    changed: Vec<usize>,
 }
 
 impl Blocks {
@@ -76,6 +79,7 @@ impl Blocks {
             last: 0,
             hand: 0,
             scratch: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -107,49 +111,57 @@ impl Blocks {
 
     /// Fills `into`; what lies behind the end of the file is zero.
     pub fn read(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.walk(offset, into.len(), |block, inside, outside| {
-            if let (Some(from), Some(to)) = (block.bytes.get(inside), into.get_mut(outside)) {
-                to.copy_from_slice(from);
-            }
-        })
-    }
-
-    /// Changes bytes, in memory until the next `flush`.
-    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.walk(offset, bytes.len(), |block, inside, outside| {
-            block.dirty = if block.dirty.is_empty() {
-                inside.clone()
-            } else {
-                block.dirty.start.min(inside.start)..block.dirty.end.max(inside.end)
-            };
-            if let (Some(to), Some(from)) = (block.bytes.get_mut(inside), bytes.get(outside)) {
-                to.copy_from_slice(from);
-            }
-        })
-    }
-
-    /// Calls `each` with every block of a range, the range inside of the block, and that of the whole.
-    fn walk(
-        &mut self,
-        offset: u64,
-        size: usize,
-        mut each: impl FnMut(&mut Block, Range<usize>, Range<usize>),
-    ) -> io::Result<()> {
-        let width = self.cache.block;
         let mut done = 0;
-        while done < size {
-            let position = offset
-                .checked_add(done as u64)
-                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-            let start = (position % width as u64) as usize;
-            let count = (width - start).min(size - done);
-            each(self.block(position / width as u64)?, start..start + count, done..done + count);
-            done += count;
+        while done < into.len() {
+            let (number, inside) = self.part(offset, done, into.len())?;
+            let part = done..done + inside.len();
+            done = part.end;
+            let block = self.block(number)?;
+            if let (Some(from), Some(to)) = (block.bytes.get(inside), into.get_mut(part)) {
+                to.copy_from_slice(from);
+            }
         }
         Ok(())
     }
 
+    /// Changes bytes, in memory until the next `flush`.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let (number, inside) = self.part(offset, done, bytes.len())?;
+            let part = done..done + inside.len();
+            done = part.end;
+            let place = self.place(number)?;
+            let block = self.blocks.get_mut(place).ok_or_else(lost)?;
+            block.dirty = if block.dirty.is_empty() {
+                self.changed.push(place);
+                inside.clone()
+            } else {
+                block.dirty.start.min(inside.start)..block.dirty.end.max(inside.end)
+            };
+            if let (Some(to), Some(from)) = (block.bytes.get_mut(inside), bytes.get(part)) {
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    /// The block in which a range of `size` bytes goes on after `done` of them, and the range inside of it.
+    fn part(&self, offset: u64, done: usize, size: usize) -> io::Result<(u64, Range<usize>)> {
+        let width = self.cache.block;
+        let position =
+            offset.checked_add(done as u64).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let start = (position % width as u64) as usize;
+        Ok((position / width as u64, start..start + (width - start).min(size - done)))
+    }
+
     fn block(&mut self, number: u64) -> io::Result<&mut Block> {
+        let place = self.place(number)?;
+        self.blocks.get_mut(place).ok_or_else(lost)
+    }
+
+    /// Where a block is, read if need be.
+    fn place(&mut self, number: u64) -> io::Result<usize> {
         let known = match self.blocks.get(self.last) {
             Some(block) if block.number == number => Some(self.last),
             _ => self.places.get(&number).copied(),
@@ -159,9 +171,8 @@ impl Blocks {
             None => self.fetch(number)?,
         };
         self.last = place;
-        let block = self.blocks.get_mut(place).ok_or_else(lost)?;
-        block.used = true;
-        Ok(block)
+        self.blocks.get_mut(place).ok_or_else(lost)?.used = true;
+        Ok(place)
     }
 
     fn fetch(&mut self, number: u64) -> io::Result<usize> {
@@ -200,21 +211,28 @@ impl Blocks {
 
     /// Writes what changed, from the end of the file to its start.
     pub fn flush(&mut self) -> io::Result<()> {
-        let mut dirty: Vec<&mut Block> =
-            self.blocks.iter_mut().filter(|block| !block.dirty.is_empty()).collect();
-        dirty.sort_unstable_by_key(|block| std::cmp::Reverse(block.number));
-        for block in dirty {
+        let mut changed = std::mem::take(&mut self.changed);
+        let number = |place: &usize| self.blocks.get(*place).map_or(0, |block| block.number);
+        changed.sort_unstable_by_key(|place| std::cmp::Reverse(number(place)));
+        let mut result = Ok(());
+        changed.retain(|place| {
+            let Some(block) = self.blocks.get_mut(*place).filter(|_| result.is_ok()) else { return true };
             let bytes = block.bytes.get(block.dirty.clone()).unwrap_or_default();
-            let offset = block.number * self.cache.block as u64 + block.dirty.start as u64;
-            self.file.write_all_at(bytes, offset)?;
-            block.dirty = 0..0;
-        }
-        Ok(())
+            let offset = block.number.wrapping_mul(self.cache.block as u64) + block.dirty.start as u64;
+            result = self.file.write_all_at(bytes, offset);
+            if result.is_ok() {
+                block.dirty = 0..0;
+            }
+            result.is_err()
+        });
+        self.changed.append(&mut changed);
+        result
     }
 
     /// Forgets what was read, to see what another process has written since.
     pub fn forget(&mut self) {
         self.blocks.retain(|block| !block.dirty.is_empty());
+        self.changed = (0..self.blocks.len()).collect();
         self.places = self.blocks.iter().enumerate().map(|(place, block)| (block.number, place)).collect();
     }
 }

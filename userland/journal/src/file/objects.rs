@@ -282,17 +282,19 @@ impl Objects {
         let mut lookup = Lookup { bucket, last: 0, depth: 0, found: None };
         let mut offset = self.blocks.u64_at(bucket)?;
         while offset != 0 {
-            self.object(offset, kind, least)?;
+            self.object_with_flags(offset, kind, least)?;
             // The hash, and the next of the bucket, are at the same place in both kinds.
-            if self.blocks.u64_at(offset + layout::data::HASH)? == hash
-                && self.is_payload(offset, kind, payload)?
-            {
+            let links = self.blocks.view(offset + layout::data::HASH, 16)?;
+            let ([found, next], _) = links.as_chunks::<8>() else {
+                return Err(Error::Corrupt { offset, what: "an object is cut off" });
+            };
+            let (found, next) = (u64::from_le_bytes(*found), u64::from_le_bytes(*next));
+            if found == hash && self.is_payload(offset, kind, payload)? {
                 lookup.found = Some(offset);
                 return Ok(lookup);
             }
             lookup.last = offset;
             lookup.depth += 1;
-            let next = self.blocks.u64_at(offset + layout::data::NEXT_HASH)?;
             if next != 0 && next <= offset {
                 return Err(Error::Corrupt { offset, what: "a hash chain leads backwards" });
             }

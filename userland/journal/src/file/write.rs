@@ -234,11 +234,14 @@ impl Writer {
         let size = layout::entry::ITEMS + shape.entry_item() * items.len() as u64;
         let mut space = align(size) + self.growth_of(main);
         for (offset, _) in &*items {
-            let entries = self.objects.blocks.u64_at(offset + layout::data::ENTRIES)?;
+            let links = self.objects.blocks.view(offset + layout::data::ENTRY_ARRAY, 16)?;
+            let ([first, entries], _) = links.as_chunks::<8>() else {
+                return Err(Error::Corrupt { offset: *offset, what: "data are cut off" });
+            };
+            let (first, entries) = (u64::from_le_bytes(*first), u64::from_le_bytes(*entries));
             let tail = match entries.checked_sub(1) {
                 None => Tail::default(),
                 Some(rest) => {
-                    let first = self.objects.blocks.u64_at(offset + layout::data::ENTRY_ARRAY)?;
                     let tail = self.tail_of(*offset, first, rest)?;
                     space += self.growth_of(tail);
                     tail
@@ -406,8 +409,8 @@ impl Writer {
             return Ok(*tail);
         }
         if owner != 0 && self.objects.shape().compact {
-            let offset = self.objects.number_at(owner + layout::data::TAIL, 4)?;
-            let used = self.objects.number_at(owner + layout::data::TAIL + 4, 4)?;
+            let packed = self.objects.blocks.u64_at(owner + layout::data::TAIL)?;
+            let (offset, used) = (packed & u64::from(u32::MAX), packed >> 32);
             let size = self.objects.object(offset, Kind::EntryArray, layout::array::ITEMS)?;
             return Ok(Tail { offset, capacity: (size - layout::array::ITEMS) / 4, used });
         }
