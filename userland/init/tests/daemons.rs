@@ -44,8 +44,7 @@ const SETUP: &str = "mkdir -p /etc/redis /etc/chrony /etc/default /var/lib/redis
 fn daemons_serve() {
     let of_package = |name: &str| {
         let path = format!("/lib/systemd/system/{name}");
-        fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{path} is of a package in ci/packages: {error}"))
+        fs::read_to_string(&path).expect("a unit file of a package in ci/packages")
     };
     let setup = format!(
         "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{SETUP}'\n"
