@@ -244,6 +244,19 @@ const CASES: &[Case] = &[
         "mount=1 swapon=1 reboot=1 getpid=ok x32=1 no",
     ),
     Case(
+        "calls-and-more",
+        "SystemCallFilter=@system-service\nSystemCallFilter=~ @privileged @resources\nRestrictNamespaces=yes\n\
+         RestrictSUIDSGID=yes\nRestrictAddressFamilies=AF_UNIX\nMemoryDenyWriteExecute=yes\nUser=core",
+        "probe getpid inet newuts chmod wx",
+        "getpid=ok inet=97 newuts=1 chmod=1 wx=1",
+    ),
+    Case(
+        "calls-no-filter",
+        "SystemCallFilter=~seccomp:EPERM @mount:EBUSY\nSystemCallErrorNumber=EPERM",
+        "probe mount",
+        "mount=16",
+    ),
+    Case(
         "calls-deny",
         "SystemCallFilter=~@mount:EINTR @swap reboot:ENOTTY\nSystemCallErrorNumber=EBUSY",
         "probe mount swapon reboot getpid x32",

@@ -3,6 +3,8 @@
 //!
 //! Needs root, for owners and device nodes; anybody else is told so and passes.
 
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The child's system calls: what SystemCallFilter= and the settings that are filters underneath forbid (seccomp(2)).
 //!
 //! First the rules are collected, by what a refused call gets; then each answer becomes one program. The kernel runs
-//! all of them and takes the strictest answer, so the order does not matter. Every program also ends a process that
+//! all of them and takes the strictest answer; the order matters only for who installs them. Every program also ends a process that
 //! calls in another mode of the processor, for a filter cannot tell what its numbers mean.
 
 use std::collections::BTreeMap;
@@ -109,7 +109,15 @@ impl Filters {
         named: SeccompAction,
     ) -> Result<(), BackendError> {
         let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-        self.0.push(SeccompFilter::new(rules, otherwise, named, architecture)?.try_into()?);
+        // One that forbids to install further ones must be the last; a list of calls has at most one such program.
+        let names_it = number("seccomp").is_some_and(|call| rules.contains_key(&call));
+        let last = if names_it { named != SeccompAction::Allow } else { otherwise != SeccompAction::Allow };
+        let program: BpfProgram = SeccompFilter::new(rules, otherwise, named, architecture)?.try_into()?;
+        if last {
+            self.0.push(program);
+        } else {
+            self.0.insert(0, program);
+        }
         Ok(())
     }
 }

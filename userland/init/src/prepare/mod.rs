@@ -12,7 +12,6 @@ mod identity;
 mod live;
 mod stage;
 mod state;
-mod sysctl;
 mod tree;
 
 pub use api::is_mount_point;

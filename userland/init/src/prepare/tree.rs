@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::{api, identity, sysctl};
+use super::{api, identity};
 use crate::log::{self, Level};
 use crate::users::Users;
 
@@ -66,7 +66,6 @@ pub fn make() -> Result<(), String> {
     open_journal_to_its_group();
     homes();
     identity::apply();
-    sysctl::apply(Path::new("/"));
     Ok(())
 }
 

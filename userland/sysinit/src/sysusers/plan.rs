@@ -138,7 +138,11 @@ impl Maker<'_> {
                 self.database.group(group).ok_or_else(|| format!("user {name}: there is no group {group}"))?
             }
             None => {
-                self.group(name, &Number::Any, fixed.filter(|uid| !self.database.has_user_number(*uid)))?
+                let like = match &user.number {
+                    Number::OwnerOf(_) => self.fixed(&user.number, |data| data.gid()),
+                    _ => fixed.filter(|uid| !self.database.has_user_number(*uid)),
+                };
+                self.group(name, &Number::Any, like)?
             }
         };
         let free = |uid: &u32| !self.database.has_user_number(*uid);

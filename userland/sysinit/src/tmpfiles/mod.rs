@@ -129,6 +129,9 @@ fn read(options: &Options, files: &[PathBuf]) -> (Vec<Item>, bool) {
         match line::parse(&options.root, &accounts, &line.text) {
             Ok(Some(item)) if (options.boot || !item.boot) && is_wanted(options, &item.path) => {
                 let same = |known: &&Item| known.path == item.path && known.is_glob() == item.is_glob();
+                if matches!(item.kind, Kind::AccessList | Kind::AccessListBelow) {
+                    line.complain("access lists are not set; the mode holds");
+                }
                 if item.kind.owns() && items.iter().filter(same).any(|known| known.kind.owns()) {
                     line.complain(format!("Duplicate line for path \"{}\", ignoring.", item.path.display()));
                 } else {

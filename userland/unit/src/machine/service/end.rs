@@ -127,8 +127,12 @@ impl Service {
             Preserve::No => false,
         };
         let runtime = exec.directories.iter().filter(|set| set.kind == DirectoryKind::Runtime);
-        let paths: Vec<String> =
-            runtime.flat_map(|set| &set.names).map(|name| format!("/run/{name}")).collect();
+        // A dynamic user's may lie in a folder that only root enters, with a link from here.
+        let parents = if exec.dynamic_user { &["/run", "/run/private"][..] } else { &["/run"] };
+        let paths: Vec<String> = runtime
+            .flat_map(|set| &set.names)
+            .flat_map(|name| parents.iter().map(move |parent| format!("{parent}/{name}")))
+            .collect();
         if !keep && !paths.is_empty() {
             let unit = stage.name();
             stage.fx.actions.push(Action::RemoveDirectories { unit, paths });
