@@ -67,7 +67,7 @@ async fn dial(endpoint: &str, global: &Global) -> Result<Channel, Failure> {
         if let Some(ca) = &global.cacert {
             tls = tls.ca_certificate(Certificate::from_pem(std::fs::read(ca)?));
         }
-        if let (Some(cert), Some(key)) = (&global.cert, &global.key) {
+        if let (Some(cert), Some(key)) = (&global.cert, &global.key_file) {
             tls = tls.identity(Identity::from_pem(std::fs::read(cert)?, std::fs::read(key)?));
         }
         builder = builder.tls_config(tls).map_err(bad)?;

@@ -47,8 +47,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ETCDCTL_CERT")]
     cert: Option<PathBuf>,
     /// Its key
-    #[arg(long, global = true, env = "ETCDCTL_KEY")]
-    key: Option<PathBuf>,
+    #[arg(long = "key", global = true, env = "ETCDCTL_KEY")]
+    key_file: Option<PathBuf>,
     /// Who signs the members' certificates
     #[arg(long, global = true, env = "ETCDCTL_CACERT")]
     cacert: Option<PathBuf>,

@@ -129,7 +129,7 @@ impl MakeMirror {
             user: None,
             password: None,
             cert: None,
-            key: None,
+            key_file: None,
             cacert: None,
             format: client.printer.format,
             hex: false,

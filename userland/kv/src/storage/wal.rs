@@ -121,8 +121,9 @@ fn parse(bytes: &[u8], sequence: u64) -> Option<Parsed<'_>> {
 
 /// Whether something that follows proves that a record which cannot be read was on the disk once.
 fn is_damage(bytes: &[u8], sequence: u64, last_batch: u32) -> bool {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     // Records are not aligned, so every place is tried; only sound ones count, and those are rare by chance.
-    (1..bytes.len()).any(|at| {
+    (1..end).any(|at| {
         let Some(rest) = bytes.get(at..) else { return false };
         // Most of a segment is zero: a record's length is not.
         if rest.first() == Some(&0) && number(rest, 0).is_none_or(|length| length == 0) {
