@@ -128,7 +128,8 @@ impl Manager {
         self.inherit(&mut spawn.environment);
         let streams = spawn.exec.input == Input::Socket
             || [spawn.exec.stdout(), spawn.exec.stderr()].contains(&Output::Socket);
-        let handed = self.sockets.passed(&spawn.passed, true).map(|all| exec::Handed::new(all, streams));
+        let blocking = !spawn.exec.non_blocking;
+        let handed = self.sockets.passed(&spawn.passed, blocking).map(|all| exec::Handed::new(all, streams));
         let outcome = handed.and_then(|handed| {
             let cgroup = self.cgroup_for(&spawn)?;
             exec::start(&spawn, Some(cgroup.as_fd()), &handed)

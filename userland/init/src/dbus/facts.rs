@@ -139,6 +139,9 @@ fn cleanable(unit: &Unit) -> Vec<&'static str> {
         (DirectoryKind::Logs, "logs"),
         (DirectoryKind::Configuration, "configuration"),
     ];
+    if unit.timer().is_some_and(|timer| timer.persistent) {
+        return vec!["state"];
+    }
     let has = |kind| unit.exec.directories.iter().any(|set| set.kind == kind && !set.names.is_empty());
     kinds.into_iter().filter(|(kind, _)| has(*kind)).map(|(_, name)| name).collect()
 }

@@ -39,10 +39,6 @@ const RUN_STATE: &[&str] = &[
 const OF_THE_MACHINE: &[&str] =
     &["LimitNPROC", "LimitNPROCSoft", "LimitSIGPENDING", "LimitSIGPENDINGSoft", "TasksMax"];
 
-/// Not told truly yet.
-const PENDING: &[&str] =
-    &["DelegateControllers", "KeyringMode", "NonBlocking", "SameProcessGroup", "StandardOutput"];
-
 /// Sets: systemd prints them in the order of a hash table.
 const SETS: &[&str] = &[
     "After",
@@ -143,10 +139,10 @@ impl Golden {
             // of a unit that cannot be used: the limits of the manager itself
             let of_the_manager =
                 !theirs["LoadState"].contains(&"loaded".into()) && name.starts_with("LimitNOFILE");
-            if PENDING.contains(&name.as_str())
-                || of_the_run
+            if of_the_run
                 || of_the_manager
                 || self.is_of_the_machine(unit, name, their)
+                || is_share(name, our)
             {
                 continue;
             }
@@ -197,6 +193,17 @@ impl Golden {
 
 fn set(lines: &[String]) -> BTreeSet<&str> {
     lines.iter().flat_map(|line| line.split(' ')).collect()
+}
+
+/// A limit that is a share of the machine's memory: a whole percentage of this one's.
+fn is_share(name: &str, our: &[String]) -> bool {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    let total = total.and_then(|total| total.trim().parse::<u64>().ok()).map_or(0, |total| total * 1024);
+    let [value] = our else { return false };
+    let Ok(bytes) = value.parse::<u64>() else { return false };
+    let percent = (1..=100).map(|percent| total * percent / 100);
+    name.starts_with("Memory") && percent.into_iter().any(|share| share.abs_diff(bytes) < 4096)
 }
 
 /// Command lines without how their last run went.

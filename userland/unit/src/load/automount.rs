@@ -33,19 +33,18 @@ impl Draft<'_> {
                 name.to_path().ok_or_else(|| format!("{name} is not the name of a path"))?;
         }
         let place = self.automount.place.clone();
-        if place == "/" {
-            return Err(format!("{name}: Cannot have an automount unit for the root directory. Refusing."));
-        }
-        match UnitName::from_path(&place, UnitType::Automount) {
-            Ok(expected) if expected == name => {}
-            _ => return Err(format!("{name}: Where= setting doesn't match unit name. Refusing.")),
-        }
         let mount = name.with_type(UnitType::Mount);
         self.add(Dependency::Before, mount.clone());
         self.add(Dependency::Triggers, mount);
         if let Some((parent, _)) = place.rsplit_once('/') {
             self.requires_mounts_for(if parent.is_empty() { "/" } else { parent })?;
         }
-        Ok(())
+        if place == "/" {
+            return Err(format!("{name}: Cannot have an automount unit for the root directory. Refusing."));
+        }
+        match UnitName::from_path(&place, UnitType::Automount) {
+            Ok(expected) if expected == name => Ok(()),
+            _ => Err(format!("{name}: Where= setting doesn't match unit name. Refusing.")),
+        }
     }
 }

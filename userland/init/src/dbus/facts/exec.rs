@@ -21,7 +21,10 @@ pub(super) fn tell(unit: &Unit, facts: &mut Facts) {
         UnitType::Service => KeyringMode::Private,
         _ => KeyringMode::Shared,
     });
+    // They are let through while they trip their own automount.
+    let same_group = matches!(unit.unit_type(), UnitType::Mount | UnitType::Swap);
     facts.extend([
+        ("SameProcessGroup", Value::from(same_group)),
         ("Environment", strings(assignments)),
         ("EnvironmentFiles", array("(sb)", files)),
         ("PassEnvironment", strings(exec.pass_environment.iter().cloned())),
@@ -160,7 +163,7 @@ fn streams(exec: &ExecSettings, facts: &mut Facts) {
         ("NonBlocking", Value::from(exec.non_blocking)),
         ("StandardInput", input.into()),
         ("StandardInputData", Value::Array(exec.input_data.clone().into())),
-        ("StandardOutput", output(&exec.stdout()).into()),
+        ("StandardOutput", output(exec.output.as_ref().unwrap_or(&Output::Inherit)).into()),
         ("StandardError", output(&exec.stderr()).into()),
         ("TTYPath", text(&terminal.path)),
         ("TTYReset", terminal.reset.into()),

@@ -219,6 +219,9 @@ fn namespaces(current: Option<u64>, value: &str) -> Result<Option<u64>, String> 
 /// What settings imply for others, once all lines are read.
 pub(in crate::load) fn implied(draft: &mut Draft<'_>) {
     let exec = &mut draft.exec;
+    // a unit that cannot be used has no default here
+    let output = exec.stdout();
+    exec.output.get_or_insert(output);
     let sandbox = &mut exec.sandbox;
     let without = [
         (sandbox.private_devices, ["MKNOD", "SYS_RAWIO"].as_slice()),
