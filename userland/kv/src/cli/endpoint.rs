@@ -129,12 +129,12 @@ pub(super) async fn endpoint(verb: Endpoint, global: &Global) -> Result<ExitCode
             for row in &rows {
                 match row.as_slice() {
                     [endpoint, health, took, error] if health == "false" => {
-                        println!(
+                        eprintln!(
                             "{endpoint} is unhealthy: failed to commit proposal: {error} (took = {took})"
                         );
                     }
                     [endpoint, _, took, _] => {
-                        println!("{endpoint} is healthy: successfully committed proposal: took = {took}");
+                        eprintln!("{endpoint} is healthy: successfully committed proposal: took = {took}");
                     }
                     _ => {}
                 }
