@@ -154,6 +154,17 @@ fn seeds(folder: &Path, found: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// The line without which no unit of a kind is usable, where there is one.
+fn what_it_cannot_do_without(kind: UnitType) -> &'static str {
+    match kind {
+        UnitType::Service => "\n[Service]\nExecStart=/bin/x\n",
+        UnitType::Socket => "\n[Socket]\nListenStream=/x\n",
+        UnitType::Timer => "\n[Timer]\nOnBootSec=1\n",
+        UnitType::Path => "\n[Path]\nPathExists=/x\n",
+        _ => "\n",
+    }
+}
+
 #[test]
 fn no_bytes_make_the_loader_panic() {
     let mut files = Vec::new();
@@ -170,11 +181,11 @@ fn no_bytes_make_the_loader_panic() {
         let kind = UnitType::ALL[random.below(UnitType::ALL.len())];
         let stem = ["x", "x@i", "a-b\\x2dc", "-", "x@\\xff"][random.below(5)];
         let Ok(name) = UnitName::parse(&format!("{stem}.{}", kind.as_str())) else { continue };
-        let catalog = Files {
-            file: bytes(&files, &mut random),
-            drop_in: bytes(&files, &mut random),
-            left: RefCell::new(3),
-        };
+        let mut file = bytes(&files, &mut random);
+        if random.below(2) == 0 {
+            file.extend_from_slice(what_it_cannot_do_without(kind).as_bytes());
+        }
+        let catalog = Files { file, drop_in: bytes(&files, &mut random), left: RefCell::new(3) };
         let mut engine = Engine::new(Host::default());
         let world = World { now: 1, realtime: 1, catalog: &catalog, probe: &Nothing };
         let _ = engine.handle(Event::Load { unit: name.clone() }, &world);
