@@ -161,6 +161,9 @@ fn what_it_cannot_do_without(kind: UnitType) -> &'static str {
         UnitType::Socket => "\n[Socket]\nListenStream=/x\n",
         UnitType::Timer => "\n[Timer]\nOnBootSec=1\n",
         UnitType::Path => "\n[Path]\nPathExists=/x\n",
+        UnitType::Mount => "\n[Mount]\nWhat=/y\nWhere=/x\n",
+        UnitType::Automount => "\n[Automount]\nWhere=/x\n",
+        UnitType::Swap => "\n[Swap]\nWhat=/x\n",
         _ => "\n",
     }
 }

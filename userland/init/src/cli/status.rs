@@ -91,11 +91,12 @@ fn head(properties: &Properties, now: u64, colour: bool) -> String {
     };
     let _ = writeln!(text, "{} {title}", colour::of_state(mark, active, colour));
     let preset = match of("UnitFilePreset") {
-        preset if preset.is_empty() => preset,
+        _ if matches!(of("UnitFileState"), "alias" | "static" | "generated" | "transient") => String::new(),
+        "" => String::new(),
         preset => format!("preset: {preset}"),
     };
-    let place = [of("FragmentPath"), of("UnitFileState"), preset];
-    let place: Vec<String> = place.into_iter().filter(|word| !word.is_empty()).collect();
+    let place = [of("FragmentPath"), of("UnitFileState"), &preset];
+    let place: Vec<&str> = place.into_iter().filter(|word| !word.is_empty()).collect();
     let place = if place.is_empty() { String::new() } else { format!(" ({})", place.join("; ")) };
     let _ = match load_error(properties) {
         Some(error) => writeln!(text, "     Loaded: {} (Reason: {error})", of("LoadState")),

@@ -333,14 +333,8 @@ impl Api {
             }
             ("/v2/members", &Method::POST) => self.v2_add_member(request).await,
             ("/v2/stats/self", &Method::GET) => ok(&self.v2_self()),
-            ("/v2/stats/store", &Method::GET) => {
-                let state = self.node.state.read();
-                ok(
-                    &json!({ "getsSuccess": 0, "getsFail": 0, "setsSuccess": 0, "setsFail": 0, "deleteSuccess": 0,
-                    "deleteFail": 0, "updateSuccess": 0, "updateFail": 0, "createSuccess": 0, "createFail": 0,
-                    "compareAndSwapSuccess": 0, "compareAndSwapFail": 0, "compareAndDeleteSuccess": 0,
-                    "compareAndDeleteFail": 0, "expireCount": 0, "watchers": 0, "index": state.v2.index() }),
-                )
+            ("/v2/stats/store", _) => {
+                text(StatusCode::NOT_IMPLEMENTED, "text/plain", "operations are not counted\n")
             }
             ("/v2/stats/leader", &Method::GET) => {
                 let standing = self.node.standing.borrow().clone();

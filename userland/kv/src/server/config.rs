@@ -161,6 +161,30 @@ pub struct Config {
     pub idle: Idle,
 }
 
+impl Config {
+    /// Says no to flags that ask for what this store does not do: to pass over them would form another cluster than
+    /// the one that was meant.
+    ///
+    /// # Errors
+    /// The first such flag, and what to say instead.
+    pub fn refuse_what_is_not_there(&self) -> Result<(), String> {
+        let asked = [
+            ("--discovery", self.discovery.is_some()),
+            ("--discovery-srv", self.discovery_srv.is_some()),
+            ("--proxy", self.proxy != "off"),
+        ];
+        match asked.iter().find(|(_, asked)| *asked) {
+            None => Ok(()),
+            Some(("--proxy", _)) => {
+                Err("--proxy: a proxy is not supported; point clients at the members with --endpoints".into())
+            }
+            Some((flag, _)) => Err(format!(
+                "{flag}: discovery is not supported; name the first members with --initial-cluster"
+            )),
+        }
+    }
+}
+
 /// Flags of etcd that are taken, so that units that set them run, and that change nothing.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Taken and without effect")]
@@ -297,6 +321,19 @@ mod tests {
             Config::try_parse_from(two_dashes(args.map(OsString::from).into())).expect("they are sound");
         assert_eq!((config.name.as_str(), config.pre_vote, config.enable_v2), ("a", false, true));
         assert_eq!(config.listen_peer_urls.len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        let read = |args: &[&str]| {
+            let args = std::iter::once("etcd").chain(args.iter().copied()).map(OsString::from);
+            Config::try_parse_from(args).expect("they are sound").refuse_what_is_not_there()
+        };
+        assert_eq!(read(&[]), Ok(()));
+        for args in [&["--discovery=https://d/x"], &["--discovery-srv=example.org"], &["--proxy=on"]] {
+            let error = read(args).expect_err("it is not there");
+            assert!(args[0].starts_with(error.split(':').next().unwrap_or_default()), "{error}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
     })
 }
 
-/// Runs a member, or a proxy.
+/// Runs a member.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let config = match read_config(args) {
         Ok(config) => config,
@@ -84,6 +84,7 @@ async fn run(config: &Config) -> Result<(), BootError> {
             config.auth_token
         )));
     }
+    config.refuse_what_is_not_there().map_err(BootError::Config)?;
     let peer_files = tls::Files {
         cert: config.peer_cert_file.clone(),
         key: config.peer_key_file.clone(),
