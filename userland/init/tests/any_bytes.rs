@@ -185,7 +185,7 @@ fn no_bytes_make_the_loader_panic() {
         let stem = ["x", "x@i", "a-b\\x2dc", "-", "x@\\xff"][random.below(5)];
         let Ok(name) = UnitName::parse(&format!("{stem}.{}", kind.as_str())) else { continue };
         let mut file = bytes(&files, &mut random);
-        if random.below(2) == 0 {
+        if random.below(4) != 0 {
             file.extend_from_slice(what_it_cannot_do_without(kind).as_bytes());
         }
         let catalog = Files { file, drop_in: bytes(&files, &mut random), left: RefCell::new(3) };

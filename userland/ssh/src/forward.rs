@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
@@ -16,6 +17,8 @@ use crate::flow::{Closed, Incoming, Queues, carry_out};
 
 /// The most ports a connection may have forwarded to it.
 const MOST_PORTS: usize = 32;
+/// How long what a client has sent may take to get to where it goes once the client has closed the channel.
+const LAST_CHANCE: Duration = Duration::from_secs(30);
 /// The most channels a connection may have open.
 pub(crate) const MOST_CHANNELS: usize = 256;
 
@@ -66,14 +69,27 @@ pub(crate) async fn carry(
     mut closed: Closed,
 ) {
     let (read, write) = stream.into_split();
+    let mut gone = closed.clone();
     let out = async {
-        let _ = carry_out(read, writer.make_writer()).await;
-        let _ = writer.eof().await;
+        tokio::select! {
+            _ = carry_out(read, writer.make_writer()) => {
+                let _ = writer.eof().await;
+            }
+            () = closed.wait() => {}
+        }
     };
-    tokio::select! {
-        _ = async { tokio::join!(incoming.carry(write), out) } => {}
-        () = closed.wait() => {}
-    }
+    // A client closes as soon as it has sent all: what has arrived by then is still on its way.
+    let patience = async {
+        gone.wait().await;
+        tokio::time::sleep(LAST_CHANCE).await;
+    };
+    let into = async {
+        tokio::select! {
+            _ = incoming.carry(write) => {}
+            () = patience => {}
+        }
+    };
+    tokio::join!(into, out);
     let _ = writer.close().await;
 }
 

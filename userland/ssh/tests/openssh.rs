@@ -358,7 +358,7 @@ fn ports_are_forwarded_both_ways() {
         let mut received = Vec::new();
         (&stream).read_to_end(&mut received).unwrap();
         writing.join().unwrap();
-        assert!(received == sent, "port {port}: {} bytes", received.len());
+        assert!(received == sent, "port {port} of {local}, {remote}: {} bytes", received.len());
     }
     drop(client.stdin.take());
     assert!(client.wait().unwrap().success());
