@@ -148,10 +148,15 @@ impl Tree {
             let folder = self.folder(ancestor);
             fs::create_dir_all(&folder)?;
             let there = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
-            for controller in
-                CONTROLLERS.iter().filter(|name| there.split_whitespace().any(|word| word == **name))
-            {
-                let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
+            let is_there = |name: &&&str| there.split_whitespace().any(|word| word == **name);
+            let wanted: Vec<String> =
+                CONTROLLERS.iter().filter(is_there).map(|name| format!("+{name}")).collect();
+            let switch = folder.join("cgroup.subtree_control");
+            // all at once, for each write rebuilds the tree; where one is refused, at least the others
+            if !wanted.is_empty() && fs::write(&switch, wanted.join(" ")).is_err() {
+                for controller in &wanted {
+                    let _ = fs::write(&switch, controller);
+                }
             }
             self.opened.insert(ancestor.to_owned());
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use unit::{Device, Event};
 
@@ -86,27 +86,54 @@ pub fn all(root: &Path) -> Vec<Device> {
     let mut found = Vec::new();
     for subsystem in SUBSYSTEMS {
         for entry in fs::read_dir(root.join("class").join(subsystem)).into_iter().flatten().flatten() {
-            let Ok(folder) = fs::canonicalize(entry.path()) else { continue };
-            let text = fs::read_to_string(folder.join("uevent")).unwrap_or_default();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // there are 64 virtual consoles: not a look is wasted on them
+            if !is_wanted(subsystem, &name) {
+                continue;
+            }
+            let Some(below) = end_of(&entry.path(), &Path::new("class").join(subsystem)) else { continue };
+            let text = fs::read_to_string(root.join(&below).join("uevent")).unwrap_or_default();
             let mut facts: BTreeMap<&str, &str> =
                 text.lines().filter_map(|line| line.split_once('=')).collect();
-            let name = entry.file_name().to_string_lossy().into_owned();
             if subsystem == "net" {
                 facts.insert("INTERFACE", &name);
             }
-            let Ok(below) = folder.strip_prefix(fs::canonicalize(root).as_deref().unwrap_or(root)) else {
-                continue;
-            };
             found.extend(device(&format!("/sys/{}", below.display()), subsystem, &facts));
         }
     }
     found
 }
 
+/// The folder of a device, from the root of sysfs: where its entry in a class's folder leads. `None`: it is gone.
+fn end_of(entry: &Path, class: &Path) -> Option<PathBuf> {
+    let target = match fs::read_link(entry) {
+        Ok(target) => target,
+        // not a link
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            return Some(class.join(entry.file_name()?));
+        }
+        Err(_) => return None,
+    };
+    // sysfs links lead up and down once, through no other link
+    let mut folder = class.to_owned();
+    for part in target.components() {
+        match part {
+            Component::ParentDir => _ = folder.pop(),
+            Component::Normal(name) => folder.push(name),
+            _ => {}
+        }
+    }
+    Some(folder)
+}
+
+fn is_wanted(subsystem: &str, name: &str) -> bool {
+    SUBSYSTEMS.contains(&subsystem) && (subsystem != "tty" || is_line(name))
+}
+
 /// A device that units may wait for.
 fn device(sysfs: &str, subsystem: &str, facts: &BTreeMap<&str, &str>) -> Option<Device> {
     let name = sysfs.rsplit('/').next().unwrap_or_default();
-    if !SUBSYSTEMS.contains(&subsystem) || (subsystem == "tty" && !is_line(name)) {
+    if !is_wanted(subsystem, name) {
         return None;
     }
     let mut paths = vec![sysfs.to_owned()];
@@ -177,5 +204,8 @@ mod tests {
         let all = all(Path::new("/sys"));
         let here = all.iter().any(|d| d.paths.contains(&"/sys/subsystem/net/devices/lo".to_owned()));
         assert!(here || !Path::new("/sys/class/net/lo").exists());
+        // each under the folder that the kernel itself names; one may go at any moment
+        let real = |d: &Device| fs::canonicalize(&d.sysfs).is_ok_and(|real| real == Path::new(&d.sysfs));
+        assert!(all.iter().all(|d| real(d) || !Path::new(&d.sysfs).exists()));
     }
 }

@@ -321,11 +321,20 @@ impl EventLoop {
     }
 
     fn read_devices(&self, manager: &mut Manager) {
+        let mut plugged = Vec::new();
         for event in self.uevents.as_ref().map(Uevents::next).unwrap_or_default() {
-            // some were lost: what is there is told again, what is gone is found out when it is used
-            let event = event.unwrap_or_else(|| Event::DevicesPlugged(devices::all(Path::new("/sys"))));
-            manager.handle(event);
+            match event {
+                // in a boot, many at once: the engine takes them in together
+                Some(Event::DevicesPlugged(devices)) => plugged.extend(devices),
+                // some were lost: what is there is told again, what is gone is found out when it is used
+                None => plugged.extend(devices::all(Path::new("/sys"))),
+                Some(event) => {
+                    plug(manager, &mut plugged);
+                    manager.handle(event);
+                }
+            }
         }
+        plug(manager, &mut plugged);
     }
 
     fn pass_news_on(&mut self, manager: &mut Manager) {
@@ -354,6 +363,13 @@ fn has_changed(fd: rustix::fd::BorrowedFd<'_>) -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::PRI)];
     poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
+}
+
+/// Hands in the devices that have come.
+fn plug(manager: &mut Manager, devices: &mut Vec<unit::Device>) {
+    if !devices.is_empty() {
+        manager.handle(Event::DevicesPlugged(std::mem::take(devices)));
+    }
 }
 
 /// Takes in every child that ended.

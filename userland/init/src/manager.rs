@@ -142,6 +142,7 @@ impl Manager {
 
     /// Hands an event to the engine and carries out what it answers, and what comes of that, until all is quiet.
     pub fn handle(&mut self, event: Event) {
+        self.catalog.look_again();
         self.events.push_back(event);
         while let Some(event) = self.events.pop_front() {
             let (realtime, now) = now();

@@ -136,10 +136,7 @@ impl Manager {
 
     /// Whether the unit was made at run time.
     pub fn is_transient(&self, name: &UnitName) -> bool {
-        let status = self.engine.status(name);
-        status
-            .and_then(|status| status.definition.fragment.clone())
-            .is_some_and(|path| path.starts_with(TRANSIENT))
+        self.engine.definition(name).is_some_and(made_at_run_time)
     }
 
     /// Somebody on the bus wants the unit to stay in memory.
@@ -173,6 +170,10 @@ impl Manager {
 
     /// Takes a transient unit away if it is down, without a job, and nobody holds it.
     pub fn forget_transient(&mut self, name: &UnitName) {
+        // nothing else is looked at for the many that are not transient: this comes after every change of every unit
+        if !self.engine.definition(name).is_some_and(made_at_run_time) {
+            return;
+        }
         let Some(status) = self.engine.status(name) else { return };
         let name = &status.definition.name;
         let collected = match status.active {
@@ -180,7 +181,7 @@ impl Manager {
             ActiveState::Failed => status.definition.collect_failed,
             _ => false,
         };
-        if collected && status.job.is_none() && !self.holders.contains_key(name) && self.is_transient(name) {
+        if collected && status.job.is_none() && !self.holders.contains_key(name) {
             self.remove_transient(name);
         }
     }
@@ -208,6 +209,10 @@ impl Manager {
         self.handle(Event::Forget { unit: name.clone() });
         self.tell(News::Forgotten { unit: name.clone() });
     }
+}
+
+fn made_at_run_time(unit: &unit::Unit) -> bool {
+    unit.fragment.as_ref().is_some_and(|path| path.starts_with(TRANSIENT))
 }
 
 /// Writes a file whole or not at all, and its folder if need be.

@@ -34,6 +34,8 @@ pub struct Engine {
     pub(crate) entries: BTreeMap<UnitName, Entry>,
     aliases: BTreeMap<UnitName, UnitName>,
     pub(crate) graph: Graph,
+    /// The graph lacks what only drawing it anew would bring; that is done when units come in.
+    graph_is_old: bool,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     last_job: u32,
     queue: BTreeSet<JobId>,
@@ -52,6 +54,7 @@ impl Engine {
             entries: BTreeMap::new(),
             aliases: BTreeMap::new(),
             graph: Graph::default(),
+            graph_is_old: false,
             jobs: BTreeMap::new(),
             last_job: 0,
             queue: BTreeSet::new(),

@@ -135,6 +135,16 @@ impl Graph {
             .collect()
     }
 
+    /// The units at the other end of one kind of edges.
+    pub fn each(&self, unit: &UnitName, kind: Dependency) -> impl Iterator<Item = &UnitName> {
+        self.edges.get(unit).and_then(|edges| edges.get(&kind)).into_iter().flatten()
+    }
+
+    /// Whether a unit has, or had, edges.
+    pub fn contains(&self, unit: &UnitName) -> bool {
+        self.edges.contains_key(unit)
+    }
+
     /// Whether there is such an edge.
     pub fn has(&self, from: &UnitName, kind: Dependency, to: &UnitName) -> bool {
         self.edges.get(from).and_then(|edges| edges.get(&kind)).is_some_and(|names| names.contains(to))

@@ -26,7 +26,7 @@ pub(super) enum Entry {
 }
 
 pub(super) fn sources(all: &Directories, name: &UnitName) -> Result<Sources, String> {
-    all.index.refresh(all.folders());
+    all.index.refresh_once(all.folders());
     let mut sources = Sources::default();
     let own = entry(all, name)?;
     let found = match (own, name.template()) {
@@ -215,10 +215,8 @@ fn linked(all: &Directories, names: &[&UnitName], kind: &str) -> Vec<UnitName> {
 fn aliases(all: &Directories, name: &UnitName) -> Vec<UnitName> {
     all.index.aliases(name, || {
         let mut map: HashMap<String, Vec<UnitName>> = HashMap::new();
-        for (alias, path) in all.index.units() {
-            if path.is_symlink()
-                && let Ok(Some(Entry::Alias(target))) = entry(all, &alias)
-            {
+        for alias in all.index.links() {
+            if let Ok(Some(Entry::Alias(target))) = entry(all, &alias) {
                 let names = map.entry(target.to_string()).or_default();
                 if !names.contains(&alias) {
                     names.push(alias);

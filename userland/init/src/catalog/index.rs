@@ -2,12 +2,13 @@
 //! many places where something about it could be.
 //!
 //! A folder is listed again when its time of change differs from that of the last listing: a file that was just put
-//! there is found, as systemd finds it, without a daemon-reload.
+//! there is found, as systemd finds it, without a daemon-reload. That is asked once for all that one event leads to:
+//! the kernel's answer costs more than all the rest of a look.
 
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,7 +18,11 @@ use unit::UnitName;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     folders: RefCell<Vec<Folder>>,
+    /// For each name the numbers of the folders that have it, in order of precedence.
+    places: RefCell<HashMap<OsString, Vec<usize>>>,
     aliases: RefCell<Option<HashMap<String, Vec<UnitName>>>>,
+    /// The folders were looked at since [`Index::look_again`].
+    is_fresh: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -25,13 +30,16 @@ struct Folder {
     path: PathBuf,
     /// `None`: it was not there.
     changed: Option<SystemTime>,
-    names: BTreeSet<OsString>,
+    /// The entries, and whether each is a link.
+    names: BTreeMap<OsString, bool>,
 }
 
 impl Index {
     /// Lists what changed since it was last looked at.
     pub(super) fn refresh(&self, folders: &[PathBuf]) {
+        self.is_fresh.set(true);
         let mut known = self.folders.borrow_mut();
+        let mut has_changed = known.len() != folders.len();
         known.resize_with(folders.len(), Folder::default);
         for (folder, path) in known.iter_mut().zip(folders) {
             let changed = fs::metadata(path).and_then(|data| data.modified()).ok();
@@ -39,34 +47,71 @@ impl Index {
                 continue;
             }
             let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            let is_link = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
             *folder = Folder {
                 path: path.clone(),
                 changed,
-                names: entries.map(|entry| entry.file_name()).collect(),
+                names: entries.map(|entry| (entry.file_name(), is_link(&entry))).collect(),
             };
+            has_changed = true;
+        }
+        if has_changed {
+            let mut places: HashMap<OsString, Vec<usize>> = HashMap::new();
+            for (number, folder) in known.iter().enumerate() {
+                for name in folder.names.keys() {
+                    places.entry(name.clone()).or_default().push(number);
+                }
+            }
+            self.places.replace(places);
             self.aliases.replace(None);
         }
     }
 
+    /// The same, unless that was done since [`Index::look_again`].
+    pub(super) fn refresh_once(&self, folders: &[PathBuf]) {
+        if !self.is_fresh.get() {
+            self.refresh(folders);
+        }
+    }
+
+    /// Something happened: what is known may be old.
+    pub(super) fn look_again(&self) {
+        self.is_fresh.set(false);
+    }
+
     /// Forgets everything.
     pub(super) fn forget(&self) {
+        self.look_again();
         self.folders.borrow_mut().clear();
+        self.places.borrow_mut().clear();
         self.aliases.replace(None);
     }
 
     /// The folders with an entry of this name, in order of precedence.
     pub(super) fn with(&self, name: &str) -> Vec<PathBuf> {
-        let folders = self.folders.borrow();
-        let found = folders.iter().filter(|folder| folder.names.contains(OsStr::new(name)));
-        found.map(|folder| folder.path.clone()).collect()
+        let (folders, places) = (self.folders.borrow(), self.places.borrow());
+        let numbers = places.get(OsStr::new(name)).into_iter().flatten();
+        numbers.filter_map(|number| Some(folders.get(*number)?.path.clone())).collect()
     }
 
     /// Every entry that is a unit's name, with its path.
     pub(super) fn units(&self) -> Vec<(UnitName, PathBuf)> {
+        self.units_where(|_| true)
+    }
+
+    /// Those of them that are links.
+    pub(super) fn links(&self) -> Vec<UnitName> {
+        self.units_where(|is_link| is_link).into_iter().map(|(name, _)| name).collect()
+    }
+
+    fn units_where(&self, wanted: impl Fn(bool) -> bool) -> Vec<(UnitName, PathBuf)> {
         let folders = self.folders.borrow();
-        let entries = folders.iter().flat_map(|folder| folder.names.iter().map(|name| (&folder.path, name)));
-        let named = |(folder, name): (&PathBuf, &OsString)| {
-            Some((UnitName::parse(name.to_str()?).ok()?, Path::new(folder).join(name)))
+        let entries =
+            folders.iter().flat_map(|folder| folder.names.iter().map(|entry| (&folder.path, entry)));
+        let named = |(folder, (name, is_link)): (&PathBuf, (&OsString, &bool))| {
+            let name = UnitName::parse(name.to_str().filter(|_| wanted(*is_link))?).ok()?;
+            let path = Path::new(folder).join(name.as_str());
+            Some((name, path))
         };
         entries.filter_map(named).collect()
     }

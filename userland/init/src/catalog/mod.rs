@@ -76,6 +76,11 @@ impl Directories {
         &self.folders
     }
 
+    /// Something happened, so that files may have come and gone. Until the next time, a folder is looked at once.
+    pub fn look_again(&self) {
+        self.index.look_again();
+    }
+
     /// Forgets what was read of the folders: after they changed.
     pub fn forget(&self) {
         self.index.forget();
@@ -91,6 +96,7 @@ impl Directories {
     /// The unit that a name is an alias of, on disk; itself if it is none.
     #[must_use]
     pub fn resolve(&self, name: &UnitName) -> UnitName {
+        self.look_again();
         self.find(name).ok().and_then(|found| found.alias_of).unwrap_or_else(|| name.clone())
     }
 

@@ -100,6 +100,11 @@ impl World for Manager {
         self.engine().status(&UnitName::parse(name).ok()?).as_ref().map(listed)
     }
 
+    fn is_active(&self, name: &str) -> bool {
+        let state = UnitName::parse(name).ok().and_then(|name| self.engine().active_state(&name));
+        state == Some(unit::ActiveState::Active)
+    }
+
     fn load(&mut self, name: &str) -> Option<Listed> {
         Manager::load(self, &UnitName::parse(name).ok()?);
         self.unit(name)

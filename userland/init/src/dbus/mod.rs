@@ -166,7 +166,7 @@ impl Server {
             match notice {
                 Notice::Queued { job, ticket, unit } => {
                     self.follow(*job, *ticket);
-                    self.broadcast(world, signals::job_new(*job, unit));
+                    self.broadcast(world, || signals::job_new(*job, unit));
                     self.answer(*ticket, |waiting| {
                         let path = signals::object(path::of_job(*job));
                         let reply = Message::reply(waiting.serial);
@@ -184,22 +184,22 @@ impl Server {
                     self.activation_failed(*ticket, failure);
                 }
                 Notice::Done { job, unit, result } => {
-                    self.broadcast(world, signals::job_removed(*job, unit, result));
+                    self.broadcast(world, || signals::job_removed(*job, unit, result));
                     self.followed.remove(job);
                 }
                 // A unit may change many times in one event: its last state is the news.
                 Notice::Changed(unit) => _ = changed.insert(unit),
-                Notice::Loaded(unit) => self.broadcast(world, signals::unit_new(unit)),
-                Notice::StartupFinished(times) => self.broadcast(world, signals::startup_finished(*times)),
-                Notice::Forgotten(unit) => self.broadcast(world, signals::unit_removed(unit)),
-                Notice::Reloading(active) => self.broadcast(world, signals::reloading(*active)),
-                Notice::UnitFilesChanged => self.broadcast(world, signals::unit_files_changed()),
+                Notice::Loaded(unit) => self.broadcast(world, || signals::unit_new(unit)),
+                Notice::StartupFinished(times) => self.broadcast(world, || signals::startup_finished(*times)),
+                Notice::Forgotten(unit) => self.broadcast(world, || signals::unit_removed(unit)),
+                Notice::Reloading(active) => self.broadcast(world, || signals::reloading(*active)),
+                Notice::UnitFilesChanged => self.broadcast(world, signals::unit_files_changed),
             }
         }
         if self.has_listeners(world) {
             for unit in &changed {
                 for signal in signals::changed(world, unit) {
-                    self.broadcast(world, Ok(signal));
+                    self.broadcast(world, || Ok(signal));
                 }
             }
         }
@@ -228,7 +228,7 @@ impl Server {
 
     /// Joins the bus once its service is there.
     fn look_for_bus(&mut self, world: &dyn World) {
-        if world.unit(bus::UNIT).is_none_or(|unit| unit.active != "active") {
+        if !world.is_active(bus::UNIT) {
             return;
         }
         let mut names = vec![NAME];
@@ -388,8 +388,12 @@ impl Server {
         }
     }
 
-    fn broadcast(&mut self, world: &dyn World, signal: Result<Message, Malformed>) {
-        let Ok(signal) = signal else { return };
+    /// Sends a signal to all who want signals. It is not even made when there are none, as for most of a boot.
+    fn broadcast(&mut self, world: &dyn World, signal: impl FnOnce() -> Result<Message, Malformed>) {
+        if !self.has_listeners(world) {
+            return;
+        }
+        let Ok(signal) = signal() else { return };
         let ids: Vec<u64> =
             self.clients.iter().filter(|(_, client)| client.is_open()).map(|(id, _)| *id).collect();
         for id in ids {

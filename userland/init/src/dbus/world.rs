@@ -110,6 +110,10 @@ pub type Process = (String, u32, String);
 pub trait World {
     /// A unit in memory.
     fn unit(&self, name: &str) -> Option<Listed>;
+    /// Whether a unit is in memory and active.
+    fn is_active(&self, name: &str) -> bool {
+        self.unit(name).is_some_and(|unit| unit.active == "active")
+    }
     /// Brings a unit into memory, a missing one too.
     fn load(&mut self, name: &str) -> Option<Listed>;
     /// Every unit in memory.

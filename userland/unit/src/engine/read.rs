@@ -4,7 +4,7 @@ use super::Engine;
 use super::{Machine, cgroup_path};
 use crate::exec::CommandLine;
 use crate::machine::{Control, Run, Service};
-use crate::{CommandStatus, Details, JobStatus, Pid, Role, UnitName, UnitStatus, Usec};
+use crate::{ActiveState, CommandStatus, Details, JobStatus, Pid, Role, Unit, UnitName, UnitStatus, Usec};
 use std::collections::BTreeMap;
 
 impl Engine {
@@ -30,6 +30,18 @@ impl Engine {
     /// The unit whose main or control process this is.
     pub fn unit_of(&self, pid: Pid) -> Option<&UnitName> {
         self.fx.pids.get(&pid)
+    }
+
+    /// What a unit's files say; aliases are followed. `None`: not loaded.
+    pub fn definition(&self, name: &UnitName) -> Option<&Unit> {
+        let name = self.aliases.get(name).unwrap_or(name);
+        self.entries.get(name).map(|entry| &*entry.base.unit)
+    }
+
+    /// A unit's state; aliases are followed. `None`: not loaded.
+    pub fn active_state(&self, name: &UnitName) -> Option<ActiveState> {
+        let name = self.aliases.get(name).unwrap_or(name);
+        self.entries.get(name).map(|entry| entry.base.active)
     }
 
     /// All that is known of a unit; aliases are followed. `None`: not loaded (send `Event::Load`).

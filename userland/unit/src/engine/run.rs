@@ -62,12 +62,13 @@ impl Engine {
         let other =
             |name: &UnitName| self.job_of(name).filter(|other| !other.ignore_order).map(|other| other.kind);
         // whoever is before us goes first, unless we stop and it does not
-        let after = self.graph.of(&job.unit, &[Dependency::After]);
-        let waits_for_earlier = after.iter().filter_map(other).any(|_| !job.kind.stops());
+        let mut after = self.graph.each(&job.unit, Dependency::After);
+        if !job.kind.stops() && after.any(|name| other(name).is_some()) {
+            return false;
+        }
         // whoever is after us goes first if it stops
-        let before = self.graph.of(&job.unit, &[Dependency::Before]);
-        let waits_for_later = before.iter().filter_map(other).any(JobKind::stops);
-        !waits_for_earlier && !waits_for_later
+        let mut before = self.graph.each(&job.unit, Dependency::Before);
+        !before.any(|name| other(name).is_some_and(JobKind::stops))
     }
 
     fn start_unit(&mut self, name: &UnitName, world: &World<'_>) -> Ran {
