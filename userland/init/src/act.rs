@@ -8,11 +8,11 @@ use rustix::event::epoll;
 use unit::settings::{Input, Output};
 use unit::{Action, Announcement, Event, Level, Pid, Spawn, Target};
 
-use crate::exec;
 use crate::face::News;
 use crate::log;
 use crate::manager::{Manager, Starting};
 use crate::paths::Paths;
+use crate::{exec, exported};
 
 /// The parents of directories that a stopped unit may have removed.
 const REMOVABLE: &str = "/run";
@@ -41,6 +41,7 @@ impl Manager {
             Action::RemoveCgroup { unit, cgroup } => {
                 self.tree.remove(&cgroup);
                 exec::forget(&unit);
+                exported::take_back(&unit);
             }
             Action::RemoveDirectories { unit, paths } => {
                 for path in paths {
@@ -125,6 +126,17 @@ impl Manager {
 
     /// Starts a process; the engine hears of it before anything else.
     fn spawn(&mut self, mut spawn: Spawn) {
+        let invocation = spawn.environment.iter().find(|(name, _)| name == "INVOCATION_ID");
+        if let Some((_, invocation)) = invocation
+            && let Err(error) = exported::tell(&spawn.unit, invocation, &spawn.exec.logging)
+        {
+            let unit = &spawn.unit;
+            log::say(
+                Level::Warning,
+                Some(unit),
+                &format!("{unit}: the journal cannot be told of it: {error}"),
+            );
+        }
         self.inherit(&mut spawn.environment);
         let streams = spawn.exec.input == Input::Socket
             || [spawn.exec.stdout(), spawn.exec.stderr()].contains(&Output::Socket);

@@ -19,6 +19,7 @@ pub mod dbus;
 pub mod devices;
 pub mod event_loop;
 pub mod exec;
+pub mod exported;
 pub mod face;
 pub mod guard;
 pub mod host;

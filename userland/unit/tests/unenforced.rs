@@ -26,7 +26,7 @@ fn the_documentation_has_the_same_table() {
 
 #[test]
 fn a_unit_that_uses_one_is_warned_of_once() {
-    let text = "[Unit]\nCollectMode=inactive-or-failed\nJoinsNamespaceOf=b.service\n\
+    let text = "[Unit]\nRebootArgument=x\nJoinsNamespaceOf=b.service\n\
                 [Service]\nExecStart=/bin/a\nExitType=\nExitType=main\n";
     let mut machine = Machine::new(Files([("a.service".to_string(), text.to_string())].into()));
     machine.handle(Event::Load { unit: UnitName::parse("a.service").unwrap() });
@@ -39,5 +39,5 @@ fn a_unit_that_uses_one_is_warned_of_once() {
         })
         .filter(|message| message.contains("without effect"))
         .collect();
-    assert_eq!(said, ["a.service: without effect here: CollectMode=, JoinsNamespaceOf=, ExitType=."]);
+    assert_eq!(said, ["a.service: without effect here: RebootArgument=, JoinsNamespaceOf=, ExitType=."]);
 }
