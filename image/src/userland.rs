@@ -4,9 +4,10 @@
 //! folders; therefore the flags are added by a wrapper around rustc (`image/rustc`), out of cargo's sight.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::tool::Tool;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -39,19 +40,24 @@ pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
     if let Some(rustup) = home("RUSTUP_HOME", ".rustup") {
         moved.push((rustup, "/rustup"));
     }
-    moved.push((checkout.to_owned(), "/corten"));
     moved.push((target.clone(), "/target"));
-    let rust: Vec<String> =
-        moved.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
+    // Of C, only what is fetched and what is generated is compiled, nothing of the checkout. Cargo compiles a
+    // crate anew when its CFLAGS or RUSTC_WRAPPER change: neither names the checkout, so that checkouts which
+    // share a target folder share what is compiled there.
     let c: Vec<String> =
         moved.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display())).collect();
+    let wrapper = target.join("rustc");
+    put_wrapper(&checkout.join("image/rustc"), &wrapper)?;
+    moved.insert(moved.len() - 1, (checkout.to_owned(), "/corten"));
+    let rust: Vec<String> =
+        moved.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
 
     Tool::new("cargo", time)
         .within(checkout)
         .args(["build", "--release", "--locked", "--package", "corten", "--target", TRIPLE])
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
-        .env("RUSTC_WRAPPER", checkout.join("image/rustc"))
+        .env("RUSTC_WRAPPER", &wrapper)
         .env("CORTEN_RUSTC_FLAGS", rust.join("\n"))
         .env("CFLAGS", format!("-O2 {}", c.join(" ")))
         .env("CARGO_INCREMENTAL", "0")
@@ -59,6 +65,18 @@ pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
         .without_env("CARGO_BUILD_TARGET")
         .run_visibly()?;
     Ok(target.join(TRIPLE).join("release/corten"))
+}
+
+/// Copies the wrapper whole or not at all, for another build may be running the one that is there.
+fn put_wrapper(from: &Path, to: &Path) -> Result<()> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).at("create", folder)?;
+    let aside =
+        tempfile::Builder::new().prefix("rustc-").tempfile_in(folder).at("create a file in", folder)?;
+    let aside = aside.into_temp_path();
+    fs::copy(from, &aside).at("copy", from)?;
+    aside.persist(to).map_err(|error| error.error).at("replace", to)?;
+    Ok(())
 }
 
 /// The names that the binary answers to.
