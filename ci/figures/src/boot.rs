@@ -1,7 +1,7 @@
 //! From PID 1 to multi-user, and memory in use when it is quiet.
 //!
-//! Both sides say `Startup finished in K (kernel) + U (userspace) = …` on the console, and run
-//! the same unit that reports the memory.
+//! Both sides run the same unit, which prints the memory, and when PID 1 began and multi-user was reached as
+//! their own `systemctl` tells it.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,16 @@ use qemu::{Artifacts, Config, Disk, Error, Machine, Result};
 use crate::debian;
 use crate::median::Figures;
 
-/// Reports the memory in use, five seconds after everything else has started.
+/// Reports the memory in use, five seconds after everything else has started, and then the two times.
 pub const REPORT: &str = "\
 [Unit]
-Description=Report the memory in use
+Description=Report the memory in use and the time of the boot
 After=multi-user.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c \"sleep 5; grep -E '^Mem(Total|Available)' /proc/meminfo > /dev/console; echo report ends > /dev/console\"
+ExecStart=/bin/sh -c \"sleep 5; grep -E '^Mem(Total|Available)' /proc/meminfo > /dev/console; \
+ (systemctl show -p UserspaceTimestampMonotonic; systemctl show -p ActiveEnterTimestampMonotonic multi-user.target; \
+ echo report ends) > /dev/console\"
 [Install]
 WantedBy=multi-user.target
 ";
@@ -98,40 +100,25 @@ fn one_boot(artifacts: &Artifacts, place: &Path, config: &Config) -> Result<(f64
     machine.press_power_button()?;
     machine.wait_for_end(WITHIN)?;
     let missing = |what: &str| Error::Usage(format!("the console does not say {what}: {text}"));
-    let seconds = userspace(&text).ok_or_else(|| missing("Startup finished"))?;
-    let total = meminfo(&text, "MemTotal:").ok_or_else(|| missing("MemTotal"))?;
-    let available = meminfo(&text, "MemAvailable:").ok_or_else(|| missing("MemAvailable"))?;
+    let seconds = userspace(&text).ok_or_else(|| missing("when multi-user was reached"))?;
+    let total = number(&text, "MemTotal:").ok_or_else(|| missing("MemTotal"))?;
+    let available = number(&text, "MemAvailable:").ok_or_else(|| missing("MemAvailable"))?;
     Ok((seconds, (total - available) / 1024.0))
 }
 
-/// The seconds before `(userspace)` in systemd's words, such as `1min 2.049s` or `870ms`.
+/// Seconds from PID 1's first instruction to multi-user.
 fn userspace(console: &str) -> Option<f64> {
-    let line = console.lines().find(|line| line.contains("Startup finished in"))?;
-    let before = line.split(" (userspace)").next()?;
-    let span = before.rsplit(" + ").next()?;
-    let span = span.rsplit("Startup finished in ").next()?;
-    span.split_whitespace()
-        .map(|part| {
-            let unit = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-            let number: f64 = part.strip_suffix(unit)?.parse().ok()?;
-            let scale = match unit {
-                "min" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" => 1e-6,
-                _ => return None,
-            };
-            Some(number * scale)
-        })
-        .sum()
+    let began = number(console, "UserspaceTimestampMonotonic=")?;
+    let reached = number(console, "ActiveEnterTimestampMonotonic=")?;
+    (reached > began).then_some((reached - began) / 1e6)
 }
 
-/// Kibibytes of a row of /proc/meminfo.
-fn meminfo(console: &str, row: &str) -> Option<f64> {
+/// The number behind `label` in the last line that begins with it.
+fn number(console: &str, label: &str) -> Option<f64> {
     console
         .lines()
         .rev()
-        .find_map(|line| line.trim().strip_prefix(row))?
+        .find_map(|line| line.trim().strip_prefix(label))?
         .split_whitespace()
         .next()?
         .parse()
@@ -140,23 +127,21 @@ fn meminfo(console: &str, row: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{meminfo, userspace};
+    use super::{number, userspace};
 
     #[test]
-    fn reads_systemds_words() {
-        let line =
-            "[    9.1] systemd[1]: Startup finished in 2.049s (kernel) + 1min 2.5s (userspace) = 1min 4.5s.";
-        assert_eq!(userspace(line), Some(62.5));
-        assert_eq!(
-            userspace("init: Startup finished in 1.2s (kernel) + 870ms (userspace) = 2.07s."),
-            Some(0.87)
-        );
+    fn reads_when_multi_user_was_reached() {
+        let console =
+            "x\r\nUserspaceTimestampMonotonic=1300000\r\nActiveEnterTimestampMonotonic=63800000\r\n";
+        assert_eq!(userspace(console), Some(62.5));
+        let never = "UserspaceTimestampMonotonic=1300000\r\nActiveEnterTimestampMonotonic=0\r\n";
+        assert_eq!(userspace(never), None);
         assert_eq!(userspace("nothing"), None);
     }
 
     #[test]
-    fn reads_meminfo() {
-        assert_eq!(meminfo("x\r\nMemTotal:  499000 kB\r\n", "MemTotal:"), Some(499_000.0));
-        assert_eq!(meminfo("x", "MemTotal:"), None);
+    fn reads_the_memory() {
+        assert_eq!(number("x\r\nMemTotal:  499000 kB\r\n", "MemTotal:"), Some(499_000.0));
+        assert_eq!(number("x", "MemTotal:"), None);
     }
 }

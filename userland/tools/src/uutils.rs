@@ -81,7 +81,13 @@ applets! {
     yes => uu_yes, "`yes`";
     r#true => uu_true, "`true`";
     r#false => uu_false, "`false`";
-    grep => uu_grep, "`grep`";
+}
+
+/// `grep`
+pub fn grep(mut args: Vec<OsString>) -> ExitCode {
+    // Upstream colours a terminal's lines unasked; GNU's waits for `--color`. The last one given counts.
+    args.insert(args.len().min(1), "--color=never".into());
+    run("uu_grep", args, |args| uu_grep::uumain(args.into_iter()))
 }
 
 /// `sed`

@@ -61,6 +61,19 @@ fn files_are_copied_found_searched_and_changed() {
 }
 
 #[test]
+fn grep_colours_a_terminal_only_when_asked() {
+    let links = tempfile::tempdir().unwrap();
+    symlink(applets(), links.path().join("grep")).unwrap();
+    let on_a_terminal = |options: &str| {
+        let line = format!("echo alpha | {}/grep {options} lph", links.path().display());
+        let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(on_a_terminal(""), "alpha\r\n");
+    assert!(on_a_terminal("--color=auto").contains("\x1b["));
+}
+
+#[test]
 fn names_of_users_are_shown() {
     assert!(stdout("id", &[]).starts_with("uid=0(root) gid=0(root)"));
     assert!(stdout("ls", &["-l", "/etc/passwd"]).contains(" root root "));
