@@ -1,17 +1,25 @@
-//! Lets the libc crate's versioned names be found in a static C library.
-//!
-//! The crate asks for `cfsetispeed@GLIBC_2.2.5` and its like, which only the shared library has; in the static one
-//! each function has one version and its plain name.
+//! What the linker is told of the binary.
 
 /// The functions of termios.h that the libc crate names with their version.
 const VERSIONED: [&str; 5] = ["cfgetispeed", "cfgetospeed", "cfsetispeed", "cfsetospeed", "cfsetspeed"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let features = std::env::var("CARGO_CFG_TARGET_FEATURE").unwrap_or_default();
-    if features.split(',').any(|feature| feature == "crt-static") {
+    println!("cargo::rerun-if-changed=no-unwind.ld");
+    let is = |variable: &str, word: &str| {
+        std::env::var(variable).is_ok_and(|words| words.split(',').any(|have| have == word))
+    };
+    // The libc crate asks for `cfsetispeed@GLIBC_2.2.5` and its like, which only the shared library has; in the
+    // static one each function has one version and its plain name.
+    if is("CARGO_CFG_TARGET_FEATURE", "crt-static") {
         for name in VERSIONED {
             println!("cargo::rustc-link-arg-bins=-Wl,--defsym=\"{name}@GLIBC_2.2.5\"={name}");
         }
+    }
+    // A panic aborts, and nothing else reads the tables for unwinding. They are a tenth of the binary, and the
+    // compiler's flags leave them where a function calls what it cannot look into.
+    if is("PROFILE", "release") {
+        let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/no-unwind.ld");
     }
 }
