@@ -462,3 +462,5 @@ fn subscription(message: &Message) -> Option<bool> {
 pub(crate) mod tests;
 #[cfg(test)]
 mod tests_bus;
+#[cfg(test)]
+mod tests_interface;
