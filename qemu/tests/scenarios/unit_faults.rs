@@ -69,7 +69,8 @@ fn units_that_run_wild_are_held() -> Result<()> {
         // A fork bomb has its tasks and no more, and ends when it is told to.
         machine.run("sudo systemctl start bomb.service")?;
         machine.wait_for_success("systemctl is-active bomb.service sshd.service", ANSWER)?;
-        let tasks: u32 = machine.run("systemctl show -p TasksCurrent --value bomb.service")?.trim().parse().unwrap_or(0);
+        let tasks: u32 =
+            machine.run("systemctl show -p TasksCurrent --value bomb.service")?.trim().parse().unwrap_or(0);
         assert!((1..=30).contains(&tasks), "{tasks} tasks");
         machine.run("sudo systemctl stop bomb.service")?;
         assert!(!machine.run("cat /proc/*/cmdline 2>/dev/null || true")?.contains("bomb()"));

@@ -8,6 +8,8 @@ use std::process::{ExitCode, Output};
 
 use machine::Machine;
 
+#[path = "bus/crowds.rs"]
+mod crowds;
 mod machine;
 #[path = "bus/replay.rs"]
 mod replay;
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
         "dbus-daemon" => return bus::dbus_daemon(args),
         "systemd-run" => return init::clients::run::systemd_run(args),
         "systemd-analyze" => return init::clients::analyze::systemd_analyze(args),
+        "flood" => return crowds::flood(),
         "systemd-stdio-bridge" => return init::clients::bridge::systemd_stdio_bridge(args),
         "systemd-notify" => return init::clients::notify::systemd_notify(args),
         _ => {}
@@ -94,7 +97,7 @@ fn stranger(machine: &Machine, command: &[&str]) -> Output {
 fn clients_on_the_bus_are_served() {
     let machine = Machine::with_programs(
         UNITS,
-        &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify", "systemd-stdio-bridge"],
+        &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify", "systemd-stdio-bridge", "flood"],
     );
     machine.until("PID 1 is on the bus", |m| {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
@@ -106,6 +109,8 @@ fn clients_on_the_bus_are_served() {
     our_own_clients(&machine);
     replay::sessions(&machine);
     strangers(&machine);
+    crowds::strangers_do_not_keep_root_out(&machine);
+    crowds::thousands_start_at_once(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
                      busctl --no-pager call org.freedesktop.login1 /org/freedesktop/login1 \

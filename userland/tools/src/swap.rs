@@ -76,7 +76,8 @@ impl On {
         for option in &self.options {
             match option.split_once('=').unwrap_or((option, "")) {
                 ("pri", number) => {
-                    let number = number.parse().map_err(|_| format!("failed to parse priority: '{number}'"))?;
+                    let number =
+                        number.parse().map_err(|_| format!("failed to parse priority: '{number}'"))?;
                     wanted.priority = Some(number);
                 }
                 ("discard", given) => wanted.discard = policy(given)?,
@@ -199,7 +200,10 @@ mod tests {
     fn options_are_those_of_swap_units() {
         let plain = Wanted { priority: None, discard: Discard::No, may_fail: false };
         assert_eq!(wanted(&["/dev/vdb"]), Ok(plain));
-        assert_eq!(wanted(&["--fixpgsz", "-o", "defaults,nofail", "x"]), Ok(Wanted { may_fail: true, ..plain }));
+        assert_eq!(
+            wanted(&["--fixpgsz", "-o", "defaults,nofail", "x"]),
+            Ok(Wanted { may_fail: true, ..plain })
+        );
         let both = Wanted { priority: Some(7), discard: Discard::Once, ..plain };
         assert_eq!(wanted(&["-o", "pri=7,discard=once", "x"]), Ok(both));
         assert_eq!(wanted(&["-p", "7", "--discard=once", "x"]), Ok(both));

@@ -36,6 +36,8 @@ const UNITS: &[(&str, &str)] = &[
 /// A call, and what systemd said.
 #[derive(Debug)]
 struct Call {
+    /// On the system bus; else on PID 1's own socket.
+    on_bus: bool,
     path: String,
     interface: String,
     member: String,
@@ -92,6 +94,7 @@ fn of_line(line: &str) -> Option<Call> {
         None => Want::Reply(none(want), BTreeMap::new()),
     };
     Some(Call {
+        on_bus: !path.starts_with("/org/freedesktop/systemd1"),
         path: path.into(),
         interface: interface.into(),
         member: member.into(),
@@ -110,6 +113,9 @@ fn of_session(session: &Json) -> Vec<Call> {
             event["dir"] == "<" && !event["reply_serial"].is_null() && event["reply_serial"] == *serial
         })
     };
+    let on_bus = events
+        .iter()
+        .any(|event| event["event"] == "CONNECT" && text(event, "a").ends_with("system_bus_socket"));
     let mut calls = Vec::new();
     for event in events.iter().filter(|event| event["dir"] == ">" && event["type"] == "method_call") {
         // Unanswered, or about a name or process of the recorded machine.
@@ -136,6 +142,7 @@ fn of_session(session: &Json) -> Vec<Call> {
             Want::Reply(text(reply, "signature"), types)
         };
         calls.push(Call {
+            on_bus,
             path: text(event, "path"),
             interface: text(event, "interface"),
             member: text(event, "member"),
@@ -152,9 +159,8 @@ fn replay(machine: &Machine, call: &Call) -> Option<String> {
     if matches!(call.member.as_str(), "Hello" | "PowerOffWithFlags") {
         return None; // said by every connection to the bus; the end of the machine
     }
-    let to_bus = !call.path.starts_with("/org/freedesktop/systemd1");
-    let socket = if to_bus { "run/dbus/system_bus_socket" } else { "run/systemd/private" };
-    let mut peer = Peer::connect(&Path::new(&machine.root()).join(socket), to_bus);
+    let socket = if call.on_bus { "run/dbus/system_bus_socket" } else { "run/systemd/private" };
+    let mut peer = Peer::connect(&Path::new(&machine.root()).join(socket), call.on_bus);
     let destination = match call.interface.as_str() {
         "org.freedesktop.DBus" => "org.freedesktop.DBus",
         _ if call.path.starts_with("/org/freedesktop/login1") => "org.freedesktop.login1",
