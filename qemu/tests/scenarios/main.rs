@@ -14,3 +14,4 @@ mod power;
 mod slots;
 mod state;
 mod stock_clients;
+mod unit_faults;

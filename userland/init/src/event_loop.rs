@@ -233,18 +233,7 @@ impl EventLoop {
             Source::Signals => {
                 while let Ok(Some(received)) = self.signals.next() {
                     match received.signal {
-                        SIGCHLD => {
-                            // A service that speaks and ends at once has spoken first.
-                            self.take_notifications(manager);
-                            // and what a program of a mount or swap has done shows before it ends
-                            if self.mounts.as_ref().is_some_and(|it| has_changed(it.as_fd())) {
-                                self.read_mounts(manager);
-                            }
-                            if self.swaps.as_ref().is_some_and(|it| has_changed(it.as_fd())) {
-                                self.read_swaps(manager);
-                            }
-                            reap(manager);
-                        }
+                        SIGCHLD => self.reap(manager),
                         signal => on_signal(signal, manager),
                     }
                 }
@@ -305,6 +294,24 @@ impl EventLoop {
             manager.handed = descriptors;
             manager.handle(Event::Notified { pid, unit, message });
             manager.handed.clear();
+        }
+    }
+
+    /// Takes in every child that ended, and before that what it has said and done.
+    fn reap(&mut self, manager: &mut Manager) {
+        // A service that speaks and ends at once has spoken first; whose it was is known until it is waited for.
+        self.take_notifications(manager);
+        let ended = ended();
+        // What a program of a mount or swap has done is in the table: it is looked at after the end of the last one.
+        if self.mounts.as_ref().is_some_and(|it| has_changed(it.as_fd())) {
+            self.read_mounts(manager);
+        }
+        if self.swaps.as_ref().is_some_and(|it| has_changed(it.as_fd())) {
+            self.read_swaps(manager);
+        }
+        for (pid, status) in ended {
+            manager.take_report(pid);
+            manager.handle(Event::Exited { pid, status });
         }
     }
 
@@ -372,8 +379,9 @@ fn plug(manager: &mut Manager, devices: &mut Vec<unit::Device>) {
     }
 }
 
-/// Takes in every child that ended.
-fn reap(manager: &mut Manager) {
+/// Every child that has ended.
+fn ended() -> Vec<(Pid, ExitStatus)> {
+    let mut ended = Vec::new();
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         let Ok(pid) = u32::try_from(pid.as_raw_nonzero().get()) else { continue };
         let status = match (status.exit_status(), status.terminating_signal()) {
@@ -381,9 +389,9 @@ fn reap(manager: &mut Manager) {
             (None, Some(signal)) => ExitStatus::Signal { signal, core: status.as_raw() & CORE_DUMPED != 0 },
             (None, None) => continue,
         };
-        manager.take_report(Pid(pid));
-        manager.handle(Event::Exited { pid: Pid(pid), status });
+        ended.push((Pid(pid), status));
     }
+    ended
 }
 
 /// Starts a unit of our own accord.

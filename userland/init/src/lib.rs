@@ -21,7 +21,8 @@ pub mod event_loop;
 pub mod exec;
 pub mod exported;
 pub mod face;
-pub mod guard;
+pub mod generators;
+mod guard;
 pub mod host;
 pub mod log;
 pub mod manager;
@@ -73,6 +74,7 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
     let _ = detach_console();
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
 
+    generators::run();
     let probe = probe::System::new(line.clone(), prepare::is_first_boot());
     let mut manager =
         Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);

@@ -45,13 +45,48 @@ pub fn set_level(word: &str) -> bool {
     }
 }
 
+/// Where lines go.
+static TARGET: AtomicU8 = AtomicU8::new(0);
+
+/// The words for where lines go, the one that holds from the start first.
+const TARGETS: [&str; 5] = ["journal-or-kmsg", "journal", "kmsg", "console", "null"];
+
+/// Where lines go: to the journal, or to the kernel's log while there is no journal; or to one of the two, to the
+/// console, nowhere.
+pub fn target() -> &'static str {
+    TARGETS.get(usize::from(TARGET.load(Ordering::Relaxed))).copied().unwrap_or(TARGETS[0])
+}
+
+/// Lines go there from now on; false: there is no such place. systemd's words for what syslog has here are known.
+pub fn set_target(word: &str) -> bool {
+    let word = match word {
+        "auto" | "safe" | "syslog-or-kmsg" => TARGETS[0],
+        "syslog" => "journal",
+        word => word,
+    };
+    let number =
+        TARGETS.iter().position(|target| *target == word).and_then(|number| u8::try_from(number).ok());
+    if let Some(number) = number {
+        TARGET.store(number, Ordering::Relaxed);
+    }
+    number.is_some()
+}
+
 /// Logs a line, about a unit or about the manager itself.
 pub fn say(level: Level, unit: Option<&UnitName>, text: &str) {
     if level as u8 > MOST.load(Ordering::Relaxed) {
         return;
     }
-    if !to_journal(level, unit, text) {
-        to_kernel(level, text);
+    match target() {
+        "journal" => _ = to_journal(level, unit, text),
+        "kmsg" => to_kernel(level, text),
+        "console" => console(&format!("{text}\r\n")),
+        "null" => {}
+        _ => {
+            if !to_journal(level, unit, text) {
+                to_kernel(level, text);
+            }
+        }
     }
     if level <= Level::Critical {
         console(&format!("\r\n*** {text}\r\n"));
@@ -74,7 +109,7 @@ pub fn announce(kind: Announcement, text: &str) {
 /// Writes to the console as far as it takes bytes at once.
 pub fn console(text: &str) {
     let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32;
-    if let Ok(mut console) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console") {
+    if let Ok(mut console) = OpenOptions::new().append(true).custom_flags(flags).open("/dev/console") {
         let _ = console.write(text.as_bytes());
     }
 }
@@ -106,7 +141,7 @@ fn datagram(level: Level, unit: Option<&UnitName>, text: &str) -> Vec<u8> {
 fn to_kernel(level: Level, text: &str) {
     let priority = FACILITY << 3 | level as u8;
     let flags = OFlags::NOCTTY.bits() as i32;
-    let Ok(mut kmsg) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/kmsg") else { return };
+    let Ok(mut kmsg) = OpenOptions::new().append(true).custom_flags(flags).open("/dev/kmsg") else { return };
     for line in text.lines() {
         let mut cut = line.len().min(LONGEST_KMSG);
         while !line.is_char_boundary(cut) {

@@ -190,6 +190,7 @@ impl Manager {
     /// daemon-reload: reads all unit files anew, keeps all state.
     pub fn reload(&mut self) {
         self.tell(News::Reloading(true));
+        crate::generators::run();
         self.catalog.forget();
         self.handle(Event::Reload);
         self.tell(News::Reloading(false));

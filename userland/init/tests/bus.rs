@@ -8,7 +8,11 @@ use std::process::{ExitCode, Output};
 
 use machine::Machine;
 
+#[path = "bus/crowds.rs"]
+mod crowds;
 mod machine;
+#[path = "bus/replay.rs"]
+mod replay;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
@@ -17,6 +21,8 @@ fn main() -> ExitCode {
         "dbus-daemon" => return bus::dbus_daemon(args),
         "systemd-run" => return init::clients::run::systemd_run(args),
         "systemd-analyze" => return init::clients::analyze::systemd_analyze(args),
+        "flood" => return crowds::flood(),
+        "systemd-stdio-bridge" => return init::clients::bridge::systemd_stdio_bridge(args),
         "systemd-notify" => return init::clients::notify::systemd_notify(args),
         _ => {}
     }
@@ -89,8 +95,10 @@ fn stranger(machine: &Machine, command: &[&str]) -> Output {
 }
 
 fn clients_on_the_bus_are_served() {
-    let machine =
-        Machine::with_programs(UNITS, &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify"]);
+    let machine = Machine::with_programs(
+        UNITS,
+        &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify", "systemd-stdio-bridge", "flood"],
+    );
     machine.until("PID 1 is on the bus", |m| {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
     });
@@ -99,7 +107,10 @@ fn clients_on_the_bus_are_served() {
     transient(&machine);
     scopes_and_timers(&machine);
     our_own_clients(&machine);
+    replay::sessions(&machine);
     strangers(&machine);
+    crowds::strangers_do_not_keep_root_out(&machine);
+    crowds::thousands_start_at_once(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
                      busctl --no-pager call org.freedesktop.login1 /org/freedesktop/login1 \
@@ -282,6 +293,12 @@ fn our_own_clients(machine: &Machine) {
     let notified = run("systemd-run --wait --service-type=notify -p NotifyAccess=all sh -c \
                         'systemd-notify --ready --status=up && /programs/systemd-notify --ready'");
     assert!(notified.status.success(), "{}", text(&notified.stderr));
+    let user = run("systemd-run --user true");
+    assert!(!user.status.success() && text(&user.stderr).contains("--uid=USER"), "{}", text(&user.stderr));
+    for program in ["/usr/bin/systemd-run", "/programs/systemd-run"] {
+        terminal(machine, program);
+    }
+    by_ssh(machine);
     let bad = run("systemd-run -p NoSuch=1 true");
     assert!(text(&bad.stderr).contains("Unknown assignment: NoSuch=1"), "{}", text(&bad.stderr));
     for verb in [&["time"][..], &["blame"], &["critical-chain"], &["unit-paths"]] {
@@ -307,6 +324,32 @@ fn our_own_clients(machine: &Machine) {
     let plot = said(machine, &["/programs/systemd-analyze", "plot"]);
     assert!(plot.contains("dbus.service (") && plot.contains("multi-user.target"), "{plot}");
     assert!(said(machine, &["/programs/systemd-analyze", "dump"]).contains("-> Unit hello.service:"));
+}
+
+/// `--pty`: the command has a terminal, its last words are printed, its exit status is that of the client; what has
+/// failed is forgotten (`-G`).
+fn terminal(machine: &Machine, program: &str) {
+    let script = format!(
+        "(echo typed; sleep 3) | {program} -t -G -q --unit=in-terminal --wait sh -c \
+         'test -t 0 && test -t 1 && test -t 2 && read it && echo \"$it in $(tty)\"; exit 5'"
+    );
+    let output = machine.run(&["sh", "-c", &script]);
+    let (said, complaint) = (text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("typed in /dev/pts/"), "{program}: {said}{complaint}");
+    assert_eq!(output.status.code(), Some(5), "{program}: {said}{complaint}");
+    machine.until("it is forgotten", |m| m.shows("in-terminal.service", "LoadState", "not-found"));
+}
+
+/// `systemctl --host`: ssh is a script that runs what it is told to right here, with our bridge.
+fn by_ssh(machine: &Machine) {
+    let script = "cd /tmp; printf '#!/bin/sh\\nwhile [ \"$1\" != systemd-stdio-bridge ]; do shift; done\\n\
+                  exec /programs/\"$@\"\\n' >ssh; chmod +x ssh; export PATH=/tmp:$PATH; \
+                  systemctl -H core@machine is-active hello.service && \
+                  systemctl -H core@machine show -p Id --value hello.service && \
+                  busctl -H core@machine get-property org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+                  org.freedesktop.systemd1.Manager SystemState";
+    let said = said(machine, &["sh", "-c", script]);
+    assert!(said.starts_with("active\nhello.service\ns \""), "{said}");
 }
 
 fn strangers(machine: &Machine) {

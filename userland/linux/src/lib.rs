@@ -15,6 +15,7 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
+pub mod swap;
 pub mod syscall;
 pub mod sysv;
 pub mod terminal;

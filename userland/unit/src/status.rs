@@ -215,6 +215,8 @@ pub struct UnitStatus {
     pub main_exit: Stamp,
     /// How it ended.
     pub main_status: Option<ExitStatus>,
+    /// Which one it was, when it has ended.
+    pub main_ended: Option<Pid>,
     /// Its command lines.
     pub commands: Vec<CommandStatus>,
     /// Its cgroup, if it had one since its last start: `/system.slice/x.service`.

@@ -11,6 +11,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -114,7 +116,7 @@ pub struct Connection {
     pub uid: u32,
     /// The peer's gid, from the kernel.
     pub gid: u32,
-    /// The peer's pid, from the kernel.
+    /// The peer's pid, from the kernel; zero: of another PID namespace.
     pub pid: u32,
     opening: Option<Opening>,
     input: Vec<u8>,
@@ -151,12 +153,12 @@ impl Connection {
     }
 
     fn new(stream: UnixStream) -> io::Result<Connection> {
-        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+        let peer = getsockopt(&stream, PeerCredentials)?;
         Ok(Connection {
             stream,
-            uid: peer.uid.as_raw(),
-            gid: peer.gid.as_raw(),
-            pid: u32::try_from(peer.pid.as_raw_nonzero().get()).unwrap_or(0),
+            uid: peer.uid(),
+            gid: peer.gid(),
+            pid: u32::try_from(peer.pid()).unwrap_or(0),
             opening: None,
             input: Vec::new(),
             taken: 0,

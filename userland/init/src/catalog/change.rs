@@ -113,10 +113,23 @@ impl Directories {
     /// # Errors
     /// See [`ChangeError`].
     pub fn change(&self, change: &Change) -> Result<Changes, ChangeError> {
-        let mut work = Work { all: self, change, changes: Changes::default(), seen: BTreeSet::new() };
+        let mut work = Work::new(self, change);
         let result = change.names.iter().try_for_each(|name| work.one(change.verb, name));
         self.forget();
         result.map(|()| work.changes)
+    }
+
+    /// The links that disabling a unit would remove; none of them is.
+    ///
+    /// # Errors
+    /// There is no such unit file.
+    pub fn links(&self, unit: &UnitName, runtime: bool) -> Result<Changes, ChangeError> {
+        let change = Change { verb: Verb::Disable, names: Vec::new(), runtime, force: false };
+        let mut work = Work::new(self, &change);
+        work.only_looks = true;
+        work.install(unit)?;
+        work.disable(unit)?;
+        Ok(work.changes)
     }
 
     /// Links `default.target` to a target's file.
@@ -149,8 +162,7 @@ impl Directories {
         force: bool,
     ) -> Result<Changes, ChangeError> {
         let change = Change { verb: Verb::Link, names: Vec::new(), runtime, force };
-        let mut work =
-            Work { all: self, change: &change, changes: Changes::default(), seen: BTreeSet::new() };
+        let mut work = Work::new(self, &change);
         let (file, ..) = work.install(unit)?;
         let result = work.link(&work.config().join(link), &file);
         self.forget();
@@ -163,9 +175,15 @@ struct Work<'a> {
     change: &'a Change,
     changes: Changes,
     seen: BTreeSet<UnitName>,
+    /// Links are found, and stay.
+    only_looks: bool,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    fn new(all: &'a Directories, change: &'a Change) -> Work<'a> {
+        Work { all, change, changes: Changes::default(), seen: BTreeSet::new(), only_looks: false }
+    }
+
     fn one(&mut self, verb: Verb, given: &str) -> Result<(), ChangeError> {
         let path = Path::new(given);
         if path.is_absolute() {
@@ -291,7 +309,9 @@ impl Work<'_> {
                         self.unlink(&path)?;
                     }
                 }
-                let _ = fs::remove_dir(&path);
+                if !self.only_looks {
+                    let _ = fs::remove_dir(&path);
+                }
             }
         }
         also.iter().try_for_each(|also| self.disable(&UnitName::parse(also)?))
@@ -356,8 +376,10 @@ impl Work<'_> {
 
     fn unlink(&mut self, path: &Path) -> Result<(), ChangeError> {
         let failed = |source| ChangeError::Io { path: path.to_owned(), source };
-        fs::remove_file(path).map_err(failed)?;
-        flush(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        if !self.only_looks {
+            fs::remove_file(path).map_err(failed)?;
+            flush(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        }
         self.changes.done.push((ChangeKind::Unlink, path.to_owned(), PathBuf::new()));
         Ok(())
     }

@@ -34,7 +34,12 @@ impl Directories {
     }
 }
 
-/// The links in the operator's folders: under which name, to which file name.
+/// Where generators write.
+const GENERATED: [&str; 3] =
+    ["run/systemd/generator.early", "run/systemd/generator", "run/systemd/generator.late"];
+
+/// The links in the operator's folders, and until the next boot in those of generators: under which name, to which
+/// file name.
 struct Links {
     config: Vec<(String, String)>,
     runtime: Vec<(String, String)>,
@@ -42,7 +47,9 @@ struct Links {
 
 impl Links {
     fn read(all: &Directories) -> Links {
-        Links { config: links_in(&all.config(false)), runtime: links_in(&all.config(true)) }
+        let mut runtime = links_in(&all.config(true));
+        runtime.extend(GENERATED.iter().flat_map(|folder| links_in(&all.root.join(folder))));
+        Links { config: links_in(&all.config(false)), runtime }
     }
 }
 
@@ -91,10 +98,7 @@ fn of_file(all: &Directories, links: &Links, name: &UnitName, path: &Path) -> Un
     let found = follow(all, path).ok().and_then(|target| Some((read(&target).ok()?.text, target)));
     let Some((text, target)) = found else { return UnitFileState::Bad };
     let inside = |folder: &str| path.starts_with(all.root.join(folder));
-    if inside("run/systemd/generator")
-        || inside("run/systemd/generator.early")
-        || inside("run/systemd/generator.late")
-    {
+    if GENERATED.into_iter().any(inside) {
         return UnitFileState::Generated;
     }
     if inside("run/systemd/transient") {

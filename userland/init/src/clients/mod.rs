@@ -1,7 +1,8 @@
 //! Small programs beside `systemctl`, under the names that units and people know: `systemd-run`, `systemd-notify`,
-//! `systemd-escape`, `systemd-cat`, `systemd-cgls`, `systemd-analyze`.
+//! `systemd-escape`, `systemd-cat`, `systemd-cgls`, `systemd-analyze`, `systemd-stdio-bridge`.
 
 pub mod analyze;
+pub mod bridge;
 pub mod cat;
 pub mod cgls;
 pub mod escape;

@@ -3,6 +3,8 @@
 //! Properties go to the manager as [`assignment`](crate::cli::assignment) reads them; it writes the unit file. The
 //! result of a service that is waited for is read from the manager's signals, for the unit may be gone by then.
 
+mod pty;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -73,7 +75,7 @@ struct Options {
     /// Its streams are these streams
     #[arg(short = 'P', long)]
     pipe: bool,
-    /// A terminal of its own (not here: use --pipe)
+    /// A terminal of its own
     #[arg(short = 't', long)]
     pty: bool,
     /// Say nothing of what is done
@@ -106,6 +108,9 @@ struct Options {
     /// The system's manager (there is no other)
     #[arg(long)]
     system: bool,
+    /// A user's own manager (not here)
+    #[arg(long)]
+    user: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -142,14 +147,23 @@ pub fn systemd_run(args: Vec<OsString>) -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode, Failed> {
-    if options.pty {
-        return Err(Failed::Usage("--pty is not supported here: use --pipe".into()));
+    if options.user {
+        return Err(Failed::Usage(
+            "--user: users have no managers of their own here; --uid=USER runs the command as one".into(),
+        ));
+    }
+    if options.pty && options.pipe {
+        return Err(Failed::Usage("--pty or --pipe: the streams are a terminal or these streams".into()));
     }
     let triggers = triggers(options)?;
-    if options.scope && (!triggers.is_empty() || options.wait || options.pipe) {
+    let here = options.wait || options.pipe || options.pty;
+    if options.scope && (!triggers.is_empty() || here) {
         return Err(Failed::Usage(
-            "--scope runs the command right here: without a timer, --wait or --pipe".into(),
+            "--scope runs the command right here: without a timer, --wait, --pipe or --pty".into(),
         ));
+    }
+    if !triggers.is_empty() && here {
+        return Err(Failed::Usage("--wait, --pipe and --pty are not for what a timer runs later".into()));
     }
     let mut client = Client::connect(Path::new(SOCKET))?;
     match (options.scope, triggers.is_empty()) {
@@ -228,6 +242,9 @@ fn service_settings(options: &Options) -> Result<Vec<Setting>, Failed> {
                 return Err(Failed::Usage(format!("--setenv={text}: there is no such variable")));
             }
         }
+    }
+    if let (true, Ok(kind)) = (options.pty, std::env::var("TERM")) {
+        variables.push(format!("TERM={kind}"));
     }
     if !variables.is_empty() {
         settings.push(set("Environment", strings(variables))?);
@@ -374,9 +391,17 @@ fn service(options: &Options, client: &mut Client) -> Result<ExitCode, Failed> {
             settings.push((name.to_owned(), value.map_err(|error| Failed::Usage(error.to_string()))?));
         }
     }
+    let terminal = options.pty.then(pty::Terminal::open).transpose()?;
+    if let Some(terminal) = &terminal {
+        settings.push(set("TTYPath", terminal.path.clone())?);
+        for stream in ["StandardInput", "StandardOutput", "StandardError"] {
+            settings.push(set(stream, "tty")?);
+        }
+    }
     let job = start(client, &name, &settings, &Vec::new(), Fds::new(streams))?;
+    let forwarding = terminal.map(pty::Terminal::forward).transpose()?;
     let mut seen = Seen::default();
-    let waits = options.wait || options.pipe;
+    let waits = options.wait || options.pipe || options.pty;
     if !options.no_block || waits {
         say(options, &format!("Running as unit: {name}"));
         let object = path::of_unit(&name);
@@ -399,6 +424,9 @@ fn service(options: &Options, client: &mut Client) -> Result<ExitCode, Failed> {
             if waits && seen.is_over() {
                 break;
             }
+        }
+        if let Some(forwarding) = forwarding {
+            forwarding.finish();
         }
         if options.wait && !options.quiet {
             say(options, &format!("Finished with result: {}", seen.result));

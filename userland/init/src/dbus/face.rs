@@ -183,6 +183,7 @@ impl World for Manager {
             ("Architecture", self.host().architecture.clone().into()),
             ("Environment", strings(Manager::environment(self))),
             ("LogLevel", crate::log::level().into()),
+            ("LogTarget", crate::log::target().into()),
             ("UnitPath", strings(self.catalog().folders().iter().map(|folder| folder.display().to_string()))),
         ]);
         let stamps = [
@@ -331,6 +332,17 @@ impl World for Manager {
         control::clean(self, name, kinds)
     }
 
+    fn unit_file_links(&self, name: &str, runtime: bool) -> Result<Vec<String>, Failure> {
+        let name = UnitName::parse(name).map_err(|error| Failure::arguments(error.to_string()))?;
+        let links = self.catalog().links(&name, runtime);
+        let changes = file_changes(links)?;
+        Ok(changes.done.into_iter().map(|(_, link, _)| link).collect())
+    }
+
+    fn dynamic_users(&self) -> Vec<(u32, String)> {
+        crate::exec::dynamic_user::all()
+    }
+
     fn dump(&self) -> String {
         dump::text(self)
     }
@@ -345,6 +357,14 @@ impl World for Manager {
 
     fn set_log_level(&mut self, level: &str) -> bool {
         crate::log::set_level(level)
+    }
+
+    fn log_target(&self) -> &'static str {
+        crate::log::target()
+    }
+
+    fn set_log_target(&mut self, target: &str) -> bool {
+        crate::log::set_target(target)
     }
 
     fn hold(&mut self, name: &str, holder: &str) {

@@ -12,6 +12,7 @@ mod login;
 mod properties;
 mod settings;
 mod system;
+mod users;
 
 use unit::UnitName;
 
@@ -107,7 +108,14 @@ fn interfaces(object: &Object) -> Vec<Methods> {
     match object {
         Object::Manager => interfaces.push((
             "org.freedesktop.systemd1.Manager",
-            &[listing::MANAGER, jobs::MANAGER, settings::MANAGER, files::MANAGER, system::MANAGER],
+            &[
+                listing::MANAGER,
+                jobs::MANAGER,
+                settings::MANAGER,
+                files::MANAGER,
+                system::MANAGER,
+                users::MANAGER,
+            ],
         )),
         Object::Unit(name) => {
             interfaces.push(("org.freedesktop.systemd1.Unit", &[jobs::UNIT, settings::UNIT]));

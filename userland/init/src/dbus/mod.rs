@@ -31,6 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
@@ -56,6 +57,8 @@ const MOST_CLIENTS: usize = 256;
 const MOST_STRANGERS: usize = 128;
 /// The most units that requests by others than root may bring into memory: GetAll loads what it names.
 const MOST_STRANGE_LOADS: u32 = 4096;
+/// What all of them together may take of PID 1's time before it looks at root and at its other work again.
+const STRANGERS_TURN: Duration = Duration::from_millis(20);
 /// epoll's mark of the listener, and of the bus.
 const LISTENER: u64 = 0;
 const BUS: u64 = 1;
@@ -83,6 +86,10 @@ pub struct Server {
     guid: String,
     clients: BTreeMap<u64, Connection>,
     last: u64,
+    /// Strangers whose requests are here and wait for their next turn.
+    unfinished: BTreeSet<u64>,
+    /// The stranger whose turn was the last one.
+    served: u64,
     bus: Option<Bus>,
     bus_path: PathBuf,
     /// Calls that a job answers, by ticket.
@@ -117,6 +124,8 @@ impl Server {
             guid: wire::guid(),
             clients: BTreeMap::new(),
             last: BUS,
+            unfinished: BTreeSet::new(),
+            served: BUS,
             bus: None,
             bus_path: bus.to_owned(),
             waiting: HashMap::new(),
@@ -137,13 +146,14 @@ impl Server {
         self.clients.len()
     }
 
-    /// Serves who is ready, once.
+    /// Serves who is ready, once: root first, then others as long as their turn is, each in its turn.
     pub fn ready(&mut self, world: &mut dyn World) {
-        let mut events = Vec::with_capacity(64);
+        let mut events = Vec::with_capacity(MOST_CLIENTS + 2);
         let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         if epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&now)).is_err() {
             return;
         }
+        let mut strangers = Vec::new();
         for event in events {
             match event.data.u64() {
                 LISTENER => self.accept(),
@@ -151,10 +161,24 @@ impl Server {
                     let outcome = self.converse_on_bus(world);
                     self.settle_bus(outcome);
                 }
+                id if self.clients.get(&id).is_some_and(|client| client.uid != 0) => strangers.push(id),
                 id => {
-                    let outcome = self.converse(id, world);
+                    let outcome = self.converse(id, None, world);
                     self.settle(id, outcome);
                 }
+            }
+        }
+        let until = Instant::now() + STRANGERS_TURN;
+        strangers.sort_unstable();
+        let next = strangers.partition_point(|id| *id <= self.served);
+        strangers.rotate_left(next);
+        for id in strangers {
+            let outcome = self.converse(id, Some(until), world);
+            self.settle(id, outcome);
+            self.served = id;
+            // those that are left are as ready as they were
+            if Instant::now() >= until {
+                break;
             }
         }
     }
@@ -259,11 +283,12 @@ impl Server {
         }
     }
 
-    /// Reads from a client, answers what can be answered, writes.
-    fn converse(&mut self, id: u64, world: &mut dyn World) -> Result<(), Gone> {
+    /// Reads from a client, answers what can be answered, writes. `until`: what is left then is for its next turn.
+    fn converse(&mut self, id: u64, until: Option<Instant>, world: &mut dyn World) -> Result<(), Gone> {
+        let goes_on = self.unfinished.remove(&id);
         let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
         client.flush()?;
-        let closed = client.wants_input() && client.receive(&self.guid)?;
+        let closed = !goes_on && client.wants_input() && client.receive(&self.guid)?;
         while let Some(client) = self.clients.get_mut(&id)
             && client.wants_input()
             && let Some(message) = client.message()?
@@ -276,9 +301,13 @@ impl Server {
                     client.send(answer.from(NAME))?;
                 }
             }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                self.unfinished.insert(id);
+                break;
+            }
         }
         self.clients.get_mut(&id).map_or(Ok(()), Connection::flush)?;
-        if closed { Err(Gone::Closed) } else { Ok(()) }
+        if closed && !self.unfinished.contains(&id) { Err(Gone::Closed) } else { Ok(()) }
     }
 
     /// The same with those on the bus.
@@ -413,11 +442,14 @@ impl Server {
         let Some(client) = self.clients.get(&id) else { return };
         let mut flags = epoll::EventFlags::empty();
         flags.set(epoll::EventFlags::IN, client.wants_input());
-        flags.set(epoll::EventFlags::OUT, client.has_output());
+        // who can be written to is ready: that brings on its next turn
+        let goes_on = self.unfinished.contains(&id) && client.wants_input();
+        flags.set(epoll::EventFlags::OUT, client.has_output() || goes_on);
         let watched = epoll::modify(&self.epoll, client.fd(), epoll::EventData::new_u64(id), flags);
         if outcome.is_err() || watched.is_err() {
             // Closing the socket takes it out of the epoll set.
             self.clients.remove(&id);
+            self.unfinished.remove(&id);
             self.waiting.retain(|_, waiting| waiting.receiver != Receiver::Client(id));
         }
     }
@@ -462,3 +494,5 @@ fn subscription(message: &Message) -> Option<bool> {
 pub(crate) mod tests;
 #[cfg(test)]
 mod tests_bus;
+#[cfg(test)]
+mod tests_interface;

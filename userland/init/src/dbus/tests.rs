@@ -201,6 +201,12 @@ impl World for Fake {
         self.asked.push(format!("add {names:?} {target}.{kind} {runtime}"));
         Ok(FileChanges::default())
     }
+    fn unit_file_links(&self, name: &str, _: bool) -> Result<Vec<String>, Failure> {
+        Ok(vec![format!("/etc/systemd/system/multi-user.target.wants/{name}")])
+    }
+    fn dynamic_users(&self) -> Vec<(u32, String)> {
+        vec![(61_184, "hello".into())]
+    }
     fn dump(&self) -> String {
         "-> Unit hello1.service:\n".into()
     }
@@ -213,6 +219,13 @@ impl World for Fake {
     fn set_log_level(&mut self, level: &str) -> bool {
         self.asked.push(format!("log {level}"));
         level == "debug"
+    }
+    fn log_target(&self) -> &'static str {
+        "journal-or-kmsg"
+    }
+    fn set_log_target(&mut self, target: &str) -> bool {
+        self.asked.push(format!("log to {target}"));
+        target == "kmsg"
     }
     fn hold(&mut self, name: &str, holder: &str) {
         self.asked.push(format!("hold {name} {holder}"));
@@ -309,7 +322,12 @@ macro_rules! systemctl {
 }
 
 /// Runs a call as if it had come by a connection.
-fn dispatch(message: &Message, uid: u32, may_load: bool, world: &mut Fake) -> Result<Answer, Failure> {
+pub(crate) fn dispatch(
+    message: &Message,
+    uid: u32,
+    may_load: bool,
+    world: &mut Fake,
+) -> Result<Answer, Failure> {
     let inhibitors = &mut methods::Inhibitors::default();
     methods::dispatch(&mut Call { message, uid, pid: 1, name: None, may_load, loaded: 0, inhibitors, world })
 }

@@ -211,6 +211,13 @@ pub trait World {
         kind: &str,
         runtime: bool,
     ) -> Result<FileChanges, Failure>;
+    /// The links that disabling a unit would remove.
+    ///
+    /// # Errors
+    /// There is no such file.
+    fn unit_file_links(&self, name: &str, runtime: bool) -> Result<Vec<String>, Failure>;
+    /// The users that are there only while a unit runs: numbers and names.
+    fn dynamic_users(&self) -> Vec<(u32, String)>;
     /// Everything that is known, for people to read.
     fn dump(&self) -> String;
     /// Whether what starts and stops is said on the console.
@@ -219,6 +226,10 @@ pub trait World {
     fn log_level(&self) -> &'static str;
     /// Logs up to that level from now on; false: there is none of this name.
     fn set_log_level(&mut self, level: &str) -> bool;
+    /// Where what is logged goes: `journal-or-kmsg`, `console`, …
+    fn log_target(&self) -> &'static str;
+    /// Logs there from now on; false: there is none of this name.
+    fn set_log_target(&mut self, target: &str) -> bool;
     /// Keeps a unit in memory while this name is on the bus.
     fn hold(&mut self, name: &str, holder: &str);
     /// That name lets go of the unit.

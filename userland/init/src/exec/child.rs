@@ -5,8 +5,10 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use linux::namespace::{Namespaces, unshare};
@@ -103,6 +105,12 @@ fn begin(spawn: &Spawn) -> Result<(), Failure> {
         linux::signal::ignore(SIGPIPE);
     }
     rustix::process::umask(Mode::empty());
+    if spawn.role == Role::Mount
+        && let Some(place) = spawn.argv.get(2)
+    {
+        // mount(8) says what is wrong with a place that cannot be made
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o755).create(place);
+    }
     if let Some(name) = &exec.personality {
         const LINUX: u64 = 0;
         const LINUX32: u64 = 8;

@@ -53,6 +53,16 @@ pub fn release(uid: u32) {
     }
 }
 
+/// Every user that is there now: numbers and names.
+pub fn all() -> Vec<(u32, String)> {
+    let entries = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let user = |entry: fs::DirEntry| {
+        let uid = entry.file_name().to_str()?.strip_prefix("direct:")?.parse().ok()?;
+        Some((uid, fs::read_link(entry.path()).ok()?.to_str()?.to_owned()))
+    };
+    entries.filter_map(user).collect()
+}
+
 fn lock() -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o755).create(FOLDER)?;
     let folder = File::open(FOLDER)?;

@@ -7,7 +7,7 @@ mod child;
 mod credentials;
 mod delegation;
 mod directories;
-mod dynamic_user;
+pub mod dynamic_user;
 mod environment;
 mod filter;
 mod identity;

@@ -1,6 +1,7 @@
 //! Resource limits, the OOM killer's score, and when and where a child runs.
 
 use std::fs;
+use std::io;
 use std::num::NonZeroU64;
 
 use linux::scheduling::{set_io_priority, set_memory_policy, set_policy};
@@ -18,8 +19,12 @@ const ONLINE_NODES: &str = "/sys/devices/system/node";
 pub fn apply(exec: &ExecSettings) -> Result<(), Failure> {
     let wanted = &exec.scheduling;
     let score = wanted.oom_score_adjust.unwrap_or(0);
+    // A container's PID 1 may not protect its services: then they run without, as systemd has it.
+    let unasked = |error: &io::Error| {
+        wanted.oom_score_adjust.is_none() || error.kind() == io::ErrorKind::PermissionDenied
+    };
     fs::write("/proc/self/oom_score_adj", score.to_string())
-        .or_else(|error| if wanted.oom_score_adjust.is_none() { Ok(()) } else { Err(error) })
+        .or_else(|error| if unasked(&error) { Ok(()) } else { Err(error) })
         .map_err(|error| Failure::new(status::OOM_ADJUST, "cannot adjust the OOM score", error))?;
     if let Some(filter) = wanted.coredump_filter {
         fs::write("/proc/self/coredump_filter", format!("{filter:#x}"))

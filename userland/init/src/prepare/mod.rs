@@ -42,6 +42,26 @@ pub fn machine() -> CommandLine {
         crate::shutdown::give_up();
     }
     api::unpack_more();
+    if is_ordinary_root() {
+        identity::apply();
+    } else {
+        lay_out(&line);
+    }
+    if let Err(error) = linux::loopback::up() {
+        log::say(Level::Warning, None, &format!("Cannot bring the loopback interface up: {error}"));
+    }
+    line
+}
+
+/// A root that can be written to and has its own `/var`, as an ordinary distribution's: nothing is laid over it.
+fn is_ordinary_root() -> bool {
+    let flags = rustix::fs::statvfs("/").map(|root| root.f_flag);
+    let writable = flags.is_ok_and(|flags| !flags.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    writable && std::path::Path::new("/var/lib").is_dir()
+}
+
+/// The image's `/var` and `/etc`.
+fn lay_out(line: &CommandLine) {
     let live = line.has("corten.live");
     if !live && let Err(error) = stage::run("state", STATE_LIMIT, state::mount) {
         let text = format!("STATE is not usable: {error}. /var is in memory and will be lost!");
@@ -56,10 +76,6 @@ pub fn machine() -> CommandLine {
             log::say(Level::Critical, None, &format!("Cannot lay out /var in memory either: {error}"));
         }
     }
-    if let Err(error) = linux::loopback::up() {
-        log::say(Level::Warning, None, &format!("Cannot bring the loopback interface up: {error}"));
-    }
-    line
 }
 
 /// Whether the machine had no machine-id before this boot.

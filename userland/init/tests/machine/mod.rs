@@ -14,6 +14,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+pub mod debian;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,20 +56,55 @@ impl Machine {
         for program in programs {
             symlink("/init", root.join("programs").join(program)).unwrap();
         }
-        let script = format!(
-            "set -e; R={root}
-             G=$(mount -t cgroup2 | head -1 | cut -d' ' -f3); mkdir -p $G/corten-$$; echo $$ > $G/corten-$$/cgroup.procs
-             mount --make-rprivate /
-             mkdir $R.memory; mount -t tmpfs -o mode=755 none $R.memory; cp -a $R/. $R.memory; R=$R.memory
+        let root = format!(
+            "R={root}; mkdir $R.memory; mount -t tmpfs -o mode=755 none $R.memory; cp -a $R/. $R.memory; R=$R.memory
              mount --rbind -o ro /usr $R/usr
-             mount --bind {units} $R/usr/lib/systemd/system
-             mount -t tmpfs none $R/dev; mkdir $R/dev/pts $R/dev/shm
-             mknod -m 666 $R/dev/null c 1 3; touch $R/dev/console; touch $R/dev/kmsg
-             mkdir $R/old; cd $R
-             exec unshare --cgroup --pid --net --uts --ipc --mount --fork --kill-child \
-               sh -c 'pivot_root . old; exec chroot . sh -c \"mount -t proc none /proc; umount -l /old; umount /proc; rmdir /old; exec /init\"'",
+             mount --bind {units} $R/usr/lib/systemd/system",
             root = root.display(),
             units = units.display()
+        );
+        Machine::boot(folder, &root)
+    }
+
+    /// Boots a distribution's whole root tree, which stays as it is: what is written is in memory. `files` are laid
+    /// over it, paths from the root and texts; a file without text is one that is not to be there for PID 1.
+    pub fn of_tree(tree: &Path, files: &[(&str, &str)]) -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        let over = folder.path().join("over");
+        for (path, text) in files {
+            let path = over.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            if text.is_empty() {
+                symlink("/dev/null", path).unwrap();
+            } else {
+                fs::write(path, text).unwrap();
+            }
+        }
+        fs::copy(std::env::current_exe().unwrap(), over.join("init")).unwrap();
+        let root = format!(
+            "M={memory}; mkdir $M; mount -t tmpfs -o mode=755 none $M; mkdir $M/upper $M/work $M/root
+             cp -r {over}/. $M/upper
+             mount -t overlay -o lowerdir={tree},upperdir=$M/upper,workdir=$M/work none $M/root; R=$M/root",
+            memory = folder.path().join("memory").display(),
+            over = over.display(),
+            tree = tree.display()
+        );
+        Machine::boot(folder, &root)
+    }
+
+    /// Runs `/init` as PID 1 of a root that a script makes and leaves in `$R`.
+    fn boot(folder: tempfile::TempDir, make_root: &str) -> Machine {
+        let script = format!(
+            "set -e
+             G=$(mount -t cgroup2 | head -1 | cut -d' ' -f3); mkdir -p $G/corten-$$; echo $$ > $G/corten-$$/cgroup.procs
+             mount --make-rprivate /
+             {make_root}
+             mount -t tmpfs none $R/dev; mkdir $R/dev/pts $R/dev/shm; touch $R/dev/console $R/dev/kmsg
+             n() {{ mknod -m 666 $R/dev/$1 c $2 $3; }}
+             n null 1 3; n zero 1 5; n full 1 7; n random 1 8; n urandom 1 9; n tty 5 0; ln -s pts/ptmx $R/dev/ptmx
+             mkdir $R/old; cd $R
+             exec unshare --cgroup --pid --net --uts --ipc --mount --fork --kill-child \
+               sh -c 'pivot_root . old; exec chroot . sh -c \"mount -t proc none /proc; umount -l /old; umount /proc; rmdir /old; exec /init\"'"
         );
         let unshare = Command::new("unshare")
             .args(["--mount", "sh", "-c", &script])
@@ -93,7 +130,7 @@ impl Machine {
     /// Runs a command inside, as root.
     pub fn run(&self, command: &[&str]) -> Output {
         Command::new("nsenter")
-            .args(["--target", &self.init.to_string(), "--all", "--root", "--wd=/"])
+            .args(["--target", &self.init.to_string(), "--all", "--root", "--wdns=/"])
             .args(command)
             .output()
             .expect("nsenter is part of Debian's util-linux")

@@ -83,6 +83,7 @@ impl Engine {
             main_start: Default::default(),
             main_exit: Default::default(),
             main_status: None,
+            main_ended: None,
             commands: Vec::new(),
             cgroup: base.has_cgroup.then(|| cgroup_path(unit)),
             invocation_id: base.invocation_id.clone(),
@@ -145,6 +146,7 @@ fn service_status(status: &mut UnitStatus, service: &Service) {
     status.main_start = service.main_start;
     status.main_exit = service.main_exit;
     status.main_status = service.main_status;
+    status.main_ended = service.main_ended;
     let unit = status.definition.clone();
     let Some(settings) = unit.service() else { return };
     status.details = Details::Service { stored: service.stored.len() as u32 };

@@ -112,6 +112,8 @@ pub(crate) struct Service {
     pub(crate) main_start: Stamp,
     pub(crate) main_exit: Stamp,
     pub(crate) main_status: Option<ExitStatus>,
+    /// The main process that has ended.
+    pub(crate) main_ended: Option<Pid>,
     pub(crate) runs: BTreeMap<(Role, usize), Run>,
     timer: Option<Usec>,
     /// When the state's own time began, for EXTEND_TIMEOUT_USEC=.
@@ -147,6 +149,7 @@ impl Service {
             main_start: Stamp::default(),
             main_exit: Stamp::default(),
             main_status: None,
+            main_ended: None,
             runs: BTreeMap::new(),
             timer: None,
             watchdog_timer: None,

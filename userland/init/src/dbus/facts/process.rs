@@ -12,9 +12,6 @@ const CLD_DUMPED: i32 = 3;
 pub(super) fn tell(status: &UnitStatus, facts: &mut Facts) {
     let pid = |pid: Option<Pid>| Value::from(pid.map_or(0, |pid| pid.0));
     let main = status.main_status.map_or((0, 0), code);
-    // The main process stays known after its end.
-    let started = status.commands.iter().filter(|command| command.role == Role::Start);
-    let last = started.max_by_key(|command| command.start.monotonic).and_then(|command| command.pid);
     facts.extend([
         ("MainPID", pid(status.main_pid)),
         ("ControlPID", pid(status.control_pid)),
@@ -22,7 +19,7 @@ pub(super) fn tell(status: &UnitStatus, facts: &mut Facts) {
         ("StatusErrno", status.status_errno.into()),
         ("Result", status.result.into()),
         ("NRestarts", status.n_restarts.into()),
-        ("ExecMainPID", pid(status.main_pid.or(last))),
+        ("ExecMainPID", pid(status.main_pid.or(status.main_ended))),
         ("ExecMainCode", main.0.into()),
         ("ExecMainStatus", main.1.into()),
     ]);

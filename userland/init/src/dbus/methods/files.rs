@@ -25,6 +25,11 @@ pub(super) const MANAGER: &[Method] = &[
         })?;
         values(&state)
     }),
+    reads("GetUnitFileLinks", "sb", "as", |call, _| {
+        let (name, runtime): (String, bool) = call.message.body()?;
+        let name = call.name(&name)?;
+        values(&call.world.unit_file_links(name.as_str(), runtime)?)
+    }),
     reads("GetDefaultTarget", "", "s", |call, _| {
         let missing =
             || Failure::new("org.freedesktop.DBus.Error.FileNotFound", "There is no default.target.");

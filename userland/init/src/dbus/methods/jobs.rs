@@ -49,8 +49,14 @@ pub(super) const MANAGER: &[Method] = &[
         // No unit is ever marked: Markers= is not a property that can be set here.
         values(&Vec::<ObjectPath<'static>>::new())
     }),
-    reads("GetJobAfter", "u", "a(usssoo)", |call, _| ordered(call, "Before")),
-    reads("GetJobBefore", "u", "a(usssoo)", |call, _| ordered(call, "After")),
+    reads("GetJobAfter", "u", "a(usssoo)", |call, _| {
+        let id: u32 = call.message.body()?;
+        ordered(call, id, "Before")
+    }),
+    reads("GetJobBefore", "u", "a(usssoo)", |call, _| {
+        let id: u32 = call.message.body()?;
+        ordered(call, id, "After")
+    }),
     reads("ListJobs", "", "a(usssoo)", |call, _| {
         values(&call.world.jobs().into_iter().map(line).collect::<Vec<_>>())
     }),
@@ -92,10 +98,19 @@ pub(super) const UNIT: &[Method] = &[
     }),
 ];
 
-pub(super) const JOB: &[Method] = &[changes("Cancel", "", "", |call, object| match object {
-    Object::Job(id) => cancel(call, *id),
-    _ => Err(no_such_job(0)),
-})];
+pub(super) const JOB: &[Method] = &[
+    changes("Cancel", "", "", |call, object| cancel(call, number_of(object))),
+    reads("GetAfter", "", "a(usssoo)", |call, object| ordered(call, number_of(object), "Before")),
+    reads("GetBefore", "", "a(usssoo)", |call, object| ordered(call, number_of(object), "After")),
+];
+
+/// A job object's number; other objects do not have these methods, and no job has the number 0.
+fn number_of(object: &Object) -> u32 {
+    match object {
+        Object::Job(id) => *id,
+        _ => 0,
+    }
+}
 
 type Line = (u32, String, &'static str, &'static str, ObjectPath<'static>, ObjectPath<'static>);
 
@@ -105,8 +120,7 @@ fn line(job: Job) -> Line {
 }
 
 /// The jobs of the units that a job's unit is ordered before, or after.
-fn ordered(call: &mut Call<'_>, dependency: &str) -> Outcome {
-    let id: u32 = call.message.body()?;
+fn ordered(call: &mut Call<'_>, id: u32, dependency: &str) -> Outcome {
     let job = find(call, id)?;
     let facts = call.world.facts(&job.unit);
     let others: Vec<String> = match facts.get(dependency) {

@@ -34,17 +34,17 @@ pub(super) const METHODS: &[Method] = &[
         }
         let wrong = || Failure::arguments(format!("Property '{name}' takes another type of value."));
         let word = <&str>::try_from(&*value).map_err(|_| wrong())?;
-        if call.world.set_log_level(word) {
-            done()
-        } else {
-            Err(Failure::arguments(format!("Invalid log level '{word}'")))
-        }
+        let (is_set, what) = match name.as_str() {
+            "LogTarget" => (call.world.set_log_target(word), "target"),
+            _ => (call.world.set_log_level(word), "level"),
+        };
+        if is_set { done() } else { Err(Failure::arguments(format!("Invalid log {what} '{word}'"))) }
     }),
 ];
 
-/// The properties that are set through the bus: the level of the log, by both of its names.
+/// The properties that are set through the bus: how much is logged and where, by both of the log's names.
 pub(super) fn can_be_set(interface: &str, name: &str) -> bool {
-    name == "LogLevel"
+    matches!(name, "LogLevel" | "LogTarget")
         && matches!(interface, "org.freedesktop.systemd1.Manager" | "org.freedesktop.LogControl1")
 }
 
@@ -69,7 +69,9 @@ fn look(call: &mut Call<'_>, object: &Object) -> Result<(Vec<Interface>, Facts),
         }
         Object::Login => (vec![property::LOGIN], super::login::facts(call)),
         Object::LogControl => {
-            (vec![property::LOG_CONTROL], Facts::from([("LogLevel", Value::from(call.world.log_level()))]))
+            let (level, target) = (call.world.log_level(), call.world.log_target());
+            let facts = Facts::from([("LogLevel", Value::from(level)), ("LogTarget", target.into())]);
+            (vec![property::LOG_CONTROL], facts)
         }
         Object::Node => (Vec::new(), Facts::new()),
     })

@@ -71,6 +71,7 @@ impl Service {
         self.main_start = stage.stamp();
         self.main_exit = Default::default();
         self.main_status = None;
+        self.main_ended = None;
     }
 
     /// Takes a process that we did not start as the main one.

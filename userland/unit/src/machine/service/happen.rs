@@ -24,7 +24,11 @@ impl Service {
         let mut outcome = ServiceResult::of(status, result::is_daemon(&settings), &settings.success);
         self.main_exit = stage.stamp();
         self.main_status = Some(status);
-        if let Some(run) = self.runs.get_mut(&main.line) {
+        self.main_ended = main.pid;
+        // One that the service made itself is the run of no command line.
+        if main.token.is_some()
+            && let Some(run) = self.runs.get_mut(&main.line)
+        {
             run.exit = stage.stamp();
             run.status = Some(status);
         }
