@@ -14,4 +14,3 @@ mod power;
 mod slots;
 mod state;
 mod stock_clients;
-mod unit_faults;

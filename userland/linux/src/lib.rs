@@ -15,7 +15,6 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
-pub mod swap;
 pub mod syscall;
 pub mod sysv;
 pub mod terminal;

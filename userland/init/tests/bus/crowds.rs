@@ -1,6 +1,8 @@
 //! Too much of everything: clients that send garbage, or ask without end and read nothing; thousands of units at once,
 //! two of them in a cycle; a unit whose file is gone.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;

@@ -4,6 +4,8 @@
 //! `sessions` beside this file are ours. `CORTEN_DBUS_SESSIONS` names a folder with more: a JSON file for each, its
 //! `events` in order, messages with `dir` `>` (called) or `<` (answered), `signature` and `body`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{Read, Write};
