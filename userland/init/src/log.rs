@@ -74,7 +74,7 @@ pub fn announce(kind: Announcement, text: &str) {
 /// Writes to the console as far as it takes bytes at once.
 pub fn console(text: &str) {
     let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits() as i32;
-    if let Ok(mut console) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/console") {
+    if let Ok(mut console) = OpenOptions::new().append(true).custom_flags(flags).open("/dev/console") {
         let _ = console.write(text.as_bytes());
     }
 }
@@ -106,7 +106,7 @@ fn datagram(level: Level, unit: Option<&UnitName>, text: &str) -> Vec<u8> {
 fn to_kernel(level: Level, text: &str) {
     let priority = FACILITY << 3 | level as u8;
     let flags = OFlags::NOCTTY.bits() as i32;
-    let Ok(mut kmsg) = OpenOptions::new().write(true).custom_flags(flags).open("/dev/kmsg") else { return };
+    let Ok(mut kmsg) = OpenOptions::new().append(true).custom_flags(flags).open("/dev/kmsg") else { return };
     for line in text.lines() {
         let mut cut = line.len().min(LONGEST_KMSG);
         while !line.is_char_boundary(cut) {
