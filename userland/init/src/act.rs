@@ -121,6 +121,7 @@ impl Manager {
                 log::say(level, Some(&unit), &message);
             }
             Action::Shutdown(how) => self.shutdown = Some(how),
+            Action::RebootArgument(argument) => crate::shutdown::set_argument(&argument),
         }
     }
 
@@ -150,18 +151,22 @@ impl Manager {
         let outcome = match outcome {
             Ok(started) => {
                 let pid = Pid(started.pid);
-                if let Some(epoll) = &self.epoll {
-                    let data = epoll::EventData::new_u64(u64::from(started.pid));
-                    let _ = epoll::add(epoll, &started.report, data, epoll::EventFlags::IN);
-                }
-                let starting = Starting { unit: unit.clone(), token, report: started.report };
-                self.starting.insert(pid, starting);
+                self.expect(pid, Starting { unit: unit.clone(), token, report: started.report });
                 Ok(pid)
             }
             Err(error) => Err(error.to_string()),
         };
         // In front of what may be waiting: the engine's rule is that nothing comes between.
         self.events.push_front(Event::Spawned { unit, token, outcome });
+    }
+
+    /// Waits for what a child on its way says.
+    pub(crate) fn expect(&mut self, pid: Pid, starting: Starting) {
+        if let Some(epoll) = &self.epoll {
+            let data = epoll::EventData::new_u64(u64::from(pid.0));
+            let _ = epoll::add(epoll, &starting.report, data, epoll::EventFlags::IN);
+        }
+        self.starting.insert(pid, starting);
     }
 
     fn cgroup_for(&mut self, spawn: &Spawn) -> std::io::Result<OwnedFd> {

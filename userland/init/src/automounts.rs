@@ -19,7 +19,10 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 use rustix::time::{timerfd_create, timerfd_settime};
+use serde::{Deserialize, Serialize};
 use unit::{Event, Pid, Unit, UnitName};
+
+use crate::handover::{Inherited, Kept};
 
 /// What the mount table tells as the source.
 const SOURCE: &str = "systemd-1";
@@ -34,6 +37,17 @@ pub struct Automounts {
     epoll: Option<OwnedFd>,
     placed: BTreeMap<UnitName, Placed>,
     last: u64,
+}
+
+/// What is in place, written down for PID 1 executed anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Saved {
+    place: String,
+    pipe: Kept,
+    root: Kept,
+    waiting: BTreeSet<u32>,
+    idle: Duration,
+    timer: Option<Kept>,
 }
 
 #[derive(Debug)]
@@ -85,6 +99,42 @@ impl Automounts {
         }
         self.placed.insert(unit.name.clone(), placed);
         Ok(())
+    }
+
+    /// Writes down what is in place.
+    #[must_use]
+    pub fn save(&self) -> BTreeMap<UnitName, Saved> {
+        let saved = |placed: &Placed| Saved {
+            place: placed.place.clone(),
+            pipe: Kept::of(&placed.pipe),
+            root: Kept::of(&placed.root),
+            waiting: placed.waiting.clone(),
+            idle: placed.idle,
+            timer: placed.timer.as_ref().map(Kept::of),
+        };
+        self.placed.iter().map(|(name, placed)| (name.clone(), saved(placed))).collect()
+    }
+
+    /// Takes it over. Returns the units whose descriptors have not come along.
+    pub fn restore(&mut self, saved: BTreeMap<UnitName, Saved>, inherited: &mut Inherited) -> Vec<UnitName> {
+        let mut lost = Vec::new();
+        for (name, Saved { place, pipe, root, waiting, idle, timer }) in saved {
+            let (Some(pipe), Some(root)) = (inherited.take(&pipe), inherited.take(&root)) else {
+                lost.push(name);
+                continue;
+            };
+            self.last += 1;
+            let timer = timer.and_then(|timer| inherited.take(&timer));
+            let placed = Placed { place, pipe, root, waiting, idle, timer, number: self.last };
+            for fd in std::iter::once(&placed.pipe).chain(&placed.timer) {
+                if let Some(epoll) = &self.epoll {
+                    let data = epoll::EventData::new_u64(placed.number);
+                    let _ = epoll::add(epoll, fd, data, epoll::EventFlags::IN);
+                }
+            }
+            self.placed.insert(name, placed);
+        }
+        lost
     }
 
     /// Who waits, and which mounts are idle.

@@ -13,15 +13,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify;
 use unit::settings::CgroupSettings;
-use unit::{UnitName, UnitType};
+use unit::{Event, UnitName, UnitType};
 
-use crate::guard::Guards;
+use crate::guard::{self, Guards};
+use crate::handover::Inherited;
 use crate::log::{self, Level};
 use crate::resources;
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// Where PID 1 itself lives.
 const OWN: &str = "/init.scope";
+/// Where the kernel counts what it does for want of memory.
+const MEMORY_EVENTS: &str = "memory.events";
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
 /// Cgroups nested deeper than this are not walked.
 const DEEPEST: usize = 32;
@@ -35,6 +38,10 @@ pub struct Tree {
     /// Folders below which the controllers are on.
     opened: HashSet<String>,
     guards: Guards,
+    /// Found empty when their watch began.
+    found_empty: Vec<UnitName>,
+    /// How many processes of each cgroup the kernel has killed for want of memory.
+    oom_kills: HashMap<String, u64>,
 }
 
 /// What a unit uses, as far as the kernel counts it.
@@ -69,6 +76,8 @@ impl Tree {
             watched: HashMap::new(),
             opened: HashSet::new(),
             guards: Guards::default(),
+            found_empty: Vec::new(),
+            oom_kills: HashMap::new(),
         }
     }
 
@@ -167,34 +176,74 @@ impl Tree {
         if unit.unit_type() == UnitType::Slice {
             return;
         }
-        if let Some(inotify) = &self.inotify
-            && let Ok(watch) = inotify::add_watch(
-                inotify,
-                self.folder(path).join("cgroup.events"),
-                inotify::WatchFlags::MODIFY,
-            )
-        {
-            self.watched.insert(watch, (unit.clone(), path.to_owned()));
+        for file in ["cgroup.events", MEMORY_EVENTS] {
+            if let Some(inotify) = &self.inotify
+                && let Ok(watch) =
+                    inotify::add_watch(inotify, self.folder(path).join(file), inotify::WatchFlags::MODIFY)
+            {
+                self.watched.insert(watch, (unit.clone(), path.to_owned()));
+            }
+        }
+        if !self.oom_kills.contains_key(path) {
+            self.has_oom_kills(path);
         }
     }
 
-    /// The units whose cgroups ran empty since the last call.
-    pub fn emptied(&mut self) -> Vec<UnitName> {
-        let Some(inotify) = &self.inotify else { return Vec::new() };
+    /// Whether the kernel has killed processes of a cgroup for want of memory since the last call.
+    pub fn has_oom_kills(&mut self, path: &str) -> bool {
+        let text = fs::read_to_string(self.folder(path).join(MEMORY_EVENTS)).unwrap_or_default();
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0);
+        let before = self.oom_kills.insert(path.to_owned(), count);
+        before.is_some_and(|before| before < count)
+    }
+
+    /// Writes down what PID 1 executed anew cannot find in the tree.
+    #[must_use]
+    pub fn save(&self) -> guard::Saved {
+        self.guards.save()
+    }
+
+    /// Takes over what was written down.
+    pub fn restore(&mut self, saved: guard::Saved, inherited: &mut Inherited) {
+        self.guards.restore(saved, inherited);
+    }
+
+    /// Watches a cgroup that is there already. If it is empty, [`Tree::happened`] tells of it.
+    pub fn watch_again(&mut self, unit: &UnitName, path: &str) {
+        self.watch(unit, path);
+        if unit.unit_type() != UnitType::Slice && !self.is_populated(path) {
+            self.found_empty.push(unit.clone());
+        }
+    }
+
+    /// What has happened to watched cgroups since the last call: the kernel has killed for want of memory, and then,
+    /// they ran empty.
+    pub fn happened(&mut self) -> Vec<Event> {
         let mut changed = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(inotify, &mut buffer);
-        while let Ok(event) = reader.next() {
-            if event.events().contains(inotify::ReadFlags::IGNORED) {
-                self.watched.remove(&event.wd());
-            } else if let Some(entry) = self.watched.get(&event.wd())
-                && !changed.contains(entry)
-            {
-                changed.push(entry.clone());
+        if let Some(inotify) = &self.inotify {
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = inotify::Reader::new(inotify, &mut buffer);
+            while let Ok(event) = reader.next() {
+                if event.events().contains(inotify::ReadFlags::IGNORED) {
+                    self.watched.remove(&event.wd());
+                } else if let Some(entry) = self.watched.get(&event.wd())
+                    && !changed.contains(entry)
+                {
+                    changed.push(entry.clone());
+                }
+            }
+        }
+        let mut events = Vec::new();
+        for (unit, path) in &changed {
+            if self.has_oom_kills(path) {
+                events.push(Event::OomKilled { unit: unit.clone() });
             }
         }
         changed.retain(|(_, path)| !self.is_populated(path));
-        changed.into_iter().map(|(unit, _)| unit).collect()
+        let empty = std::mem::take(&mut self.found_empty);
+        let empty = empty.into_iter().chain(changed.into_iter().map(|(unit, _)| unit));
+        events.extend(empty.map(|unit| Event::CgroupEmpty { unit }));
+        events
     }
 
     /// Whether any process is in a cgroup or below it.
@@ -214,7 +263,28 @@ impl Tree {
     pub fn remove(&mut self, path: &str) {
         self.opened.retain(|opened| !is_in(opened, path));
         self.guards.forget(path);
+        self.oom_kills.retain(|known, _| !is_in(known, path));
         remove_folder(&self.folder(path), 0);
+    }
+
+    /// Every unit whose cgroup has processes, with the cgroup.
+    #[must_use]
+    pub fn populated(&self) -> Vec<(UnitName, String)> {
+        let mut found = Vec::new();
+        let mut left = vec![(String::new(), 0)];
+        while let Some((path, depth)) = left.pop() {
+            for name in below(&self.folder(&path)) {
+                let inside = format!("{path}/{name}");
+                let Ok(unit) = UnitName::parse(&name) else { continue };
+                let is_slice = unit.unit_type() == UnitType::Slice;
+                if is_slice && depth < DEEPEST {
+                    left.push((inside, depth + 1));
+                } else if !is_slice && inside != OWN && self.is_populated(&inside) {
+                    found.push((unit, inside));
+                }
+            }
+        }
+        found
     }
 
     /// Sends a signal to every process in a cgroup and below it.
@@ -274,6 +344,8 @@ pub fn processes_in(path: &str) -> Vec<u32> {
         watched: HashMap::new(),
         opened: HashSet::new(),
         guards: Guards::default(),
+        found_empty: Vec::new(),
+        oom_kills: HashMap::new(),
     };
     tree.processes(path).into_iter().map(|(_, pid)| pid).collect()
 }

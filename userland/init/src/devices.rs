@@ -37,6 +37,12 @@ impl Uevents {
         Ok(Uevents(fd))
     }
 
+    /// Those that were listened to before PID 1 executed itself anew.
+    #[must_use]
+    pub fn again(fd: OwnedFd) -> Uevents {
+        Uevents(fd)
+    }
+
     /// What has come and gone since the last call. `None` within: some messages were lost, look at all again.
     pub fn next(&self) -> Vec<Option<Event>> {
         let mut events = Vec::new();

@@ -13,11 +13,13 @@ use rustix::event::epoll;
 use rustix::fd::AsFd;
 use rustix::fs::Timespec;
 use rustix::process::{WaitOptions, wait};
+use serde::{Deserialize, Serialize};
 use unit::{Event, ExitStatus, JobMode, Level, Pid, Shutdown, UnitName, Verb};
 
 use crate::clock::{ClockWatch, ZoneWatch};
 use crate::devices::{self, Uevents};
 use crate::face::{Face, News};
+use crate::handover::{Inherited, Kept, Snapshots, descriptor};
 use crate::log;
 use crate::manager::{Manager, now};
 use crate::mounts::Mounts;
@@ -34,6 +36,7 @@ const CORE_DUMPED: i32 = 0x80;
 
 const SIGHUP: i32 = 1;
 const SIGINT: i32 = 2;
+const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SIGPWR: i32 = 30;
@@ -76,6 +79,24 @@ const SOURCES: [Source; 14] = [
     Source::PowerButtons,
 ];
 
+/// Those of the loop's descriptors that PID 1 executed anew goes on with: what waits there is not lost.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Saved {
+    notify: Option<Kept>,
+    uevents: Option<Kept>,
+    watchdog: Option<Kept>,
+}
+
+/// Why the loop has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The system is to go down.
+    Down(Shutdown),
+    /// PID 1 is to execute itself anew.
+    Again,
+}
+
 /// The loop's descriptors.
 pub struct EventLoop {
     epoll: rustix::fd::OwnedFd,
@@ -96,27 +117,36 @@ impl EventLoop {
     ///
     /// # Errors
     /// Without epoll and signals there is no loop.
-    pub fn open(manager: &Manager, face: Option<Box<dyn Face>>) -> io::Result<EventLoop> {
+    pub fn open(
+        manager: &Manager,
+        face: Option<Box<dyn Face>>,
+        saved: Saved,
+        inherited: &mut Inherited,
+    ) -> io::Result<EventLoop> {
         let mut wanted = vec![SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGPWR];
         wanted.extend(REAL_TIME.map(|number| linux::signal::rtmin() + number));
         let signals = SignalFd::watch(&wanted)?;
         let complain = |what: &str, error: io::Error| {
             log::say(Level::Error, None, &format!("Cannot open {what}: {error}"));
         };
-        let notify =
-            NotifySocket::bind(Path::new(notify::PATH)).map_err(|error| complain(notify::PATH, error)).ok();
+        let notify = match descriptor::again(inherited, saved.notify.as_ref()) {
+            Some(fd) => Some(NotifySocket::again(fd)),
+            None => NotifySocket::bind(Path::new(notify::PATH))
+                .map_err(|error| complain(notify::PATH, error))
+                .ok(),
+        };
         let mounts = Mounts::open().map_err(|error| complain("the mount table", error)).ok();
         // a kernel without swap has no table of it
         let swaps = Swaps::open().ok();
-        let uevents = Uevents::open().map_err(|error| complain("the kernel's device events", error)).ok();
+        let uevents = match descriptor::again(inherited, saved.uevents.as_ref()) {
+            Some(fd) => Some(Uevents::again(fd)),
+            None => Uevents::open().map_err(|error| complain("the kernel's device events", error)).ok(),
+        };
         let clock = ClockWatch::begin().map_err(|error| complain("the watch over the clock", error)).ok();
         let zone = ZoneWatch::begin().ok();
-        let watchdog = match Watchdog::arm(Path::new("/dev/watchdog"), WATCHDOG_SECONDS) {
-            Ok((watchdog, seconds)) => {
-                log::say(Level::Info, None, &format!("The hardware watchdog is on, {seconds} s."));
-                Some(watchdog)
-            }
-            Err(_) => None,
+        let watchdog = match descriptor::again(inherited, saved.watchdog.as_ref()) {
+            Some(fd) => Some(Watchdog::again(fd)),
+            None => arm_watchdog(),
         };
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let add = |source: Source, fd: rustix::fd::BorrowedFd<'_>, flags| {
@@ -178,17 +208,45 @@ impl EventLoop {
         })
     }
 
+    /// Writes down what PID 1 executed anew goes on with.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        Saved {
+            notify: descriptor::of(self.notify.as_ref().map(AsFd::as_fd)),
+            uevents: descriptor::of(self.uevents.as_ref().map(AsFd::as_fd)),
+            watchdog: descriptor::of(self.watchdog.as_ref().map(AsFd::as_fd)),
+        }
+    }
+
+    /// The face.
+    #[must_use]
+    pub fn face(&self) -> Option<&dyn Face> {
+        self.face.as_deref()
+    }
+
     /// Starts with the mount table as it is, then serves until the system is to go down.
-    pub fn run(&mut self, manager: &mut Manager) -> Shutdown {
+    pub fn run(&mut self, manager: &mut Manager, snapshots: &mut Snapshots) -> End {
         self.read_mounts(manager);
         self.read_swaps(manager);
         manager.handle(Event::DevicesPlugged(devices::all(Path::new("/sys"))));
+        // what came while PID 1 executed itself anew
+        self.take_notifications(manager);
+        manager.take_reports();
+        self.reap(manager);
+        self.serve(Source::Cgroups, manager);
+        if let Some(face) = &mut self.face {
+            face.begin(manager);
+        }
         loop {
             self.pass_news_on(manager);
             if let Some(how) = manager.shutdown.take() {
-                return how;
+                return End::Down(how);
             }
-            for source in self.wait(manager) {
+            if std::mem::take(&mut manager.reexecute) {
+                return End::Again;
+            }
+            snapshots.refresh(manager, self);
+            for source in self.wait(manager, snapshots.due_in(manager)) {
                 self.serve(source, manager);
             }
             if manager.engine().deadline().is_some_and(|deadline| deadline <= now().1) {
@@ -202,14 +260,16 @@ impl EventLoop {
         self.watchdog.take()
     }
 
-    /// Waits for something to happen, at most until the engine's deadline or the next pet; what is ready, in order.
-    fn wait(&mut self, manager: &Manager) -> Vec<Source> {
+    /// Waits for something to happen, at most until the engine's deadline, the next pet, or the time to write the state
+    /// down; what is ready, in order.
+    fn wait(&mut self, manager: &Manager, snapshot: Option<Duration>) -> Vec<Source> {
         if let Some(watchdog) = &mut self.watchdog {
             let _ = watchdog.pet();
         }
         let deadline = manager.engine().deadline().map(|deadline| deadline.saturating_sub(now().1));
         let pet = self.watchdog.is_some().then_some(PET.as_micros() as u64);
-        let timeout = deadline.into_iter().chain(pet).min().map(|usec| {
+        let snapshot = snapshot.map(|time| time.as_micros() as u64);
+        let timeout = deadline.into_iter().chain(pet).chain(snapshot).min().map(|usec| {
             // Rounded up, so that the deadline has passed afterwards.
             let usec = usec.min(3_600_000_000).div_ceil(1000) * 1000;
             Timespec { tv_sec: (usec / 1_000_000) as i64, tv_nsec: (usec % 1_000_000 * 1000) as _ }
@@ -272,8 +332,8 @@ impl EventLoop {
                 }
             }
             Source::Cgroups => {
-                for unit in manager.tree.emptied() {
-                    manager.handle(Event::CgroupEmpty { unit });
+                for event in manager.tree.happened() {
+                    manager.handle(event);
                 }
             }
             Source::PowerButtons => {
@@ -311,6 +371,9 @@ impl EventLoop {
         }
         for (pid, status) in ended {
             manager.take_report(pid);
+            if matches!(status, ExitStatus::Signal { signal: SIGKILL, .. }) {
+                manager.look_for_oom_kill(pid);
+            }
             manager.handle(Event::Exited { pid, status });
         }
     }
@@ -354,6 +417,13 @@ impl EventLoop {
             manager.collect(&news);
         }
     }
+}
+
+/// Turns the hardware watchdog on, where there is one.
+fn arm_watchdog() -> Option<Watchdog> {
+    let (watchdog, seconds) = Watchdog::arm(Path::new("/dev/watchdog"), WATCHDOG_SECONDS).ok()?;
+    log::say(Level::Info, None, &format!("The hardware watchdog is on, {seconds} s."));
+    Some(watchdog)
 }
 
 /// A refused request of our own would otherwise go unseen: nobody waits for it.

@@ -71,6 +71,10 @@ pub enum News {
 pub trait Face {
     /// The one descriptor that is readable when there is something to do.
     fn fd(&self) -> BorrowedFd<'_>;
+    /// Writes itself down for PID 1 executed anew.
+    fn save(&self) -> crate::dbus::Saved;
+    /// Begins to serve; `manager` may have been at work for long.
+    fn begin(&mut self, manager: &mut Manager);
     /// Takes in and answers what has come, without blocking.
     fn ready(&mut self, manager: &mut Manager);
     /// Passes on what happened.

@@ -3,10 +3,11 @@
 //! The story: [`prepare`] mounts the run-time tree; the [`manager`] owns the pure engine of the `unit` crate and all
 //! state; the [`event_loop`] waits for signals, notifications, dead children, mounts and clients and hands them to the
 //! manager; `act` carries the engine's actions out by [`exec`], [`cgroup`] and [`log`]; [`catalog`] and [`probe`] are
-//! the engine's eyes; [`dbus`] is the face for `systemctl`; [`shutdown`] is the end.
+//! the engine's eyes; [`dbus`] is the face for `systemctl`; [`handover`] carries all of it over to a program executed
+//! anew; [`shutdown`] is the end.
 //!
 //! Invariants: one thread, so that it may fork; nothing blocks after `prepare`; no input makes it panic, and should it
-//! panic all the same, it executes itself anew instead of dying.
+//! panic or crash all the same, it executes itself anew and goes on.
 
 mod act;
 pub mod automounts;
@@ -22,7 +23,8 @@ pub mod exec;
 pub mod exported;
 pub mod face;
 pub mod generators;
-mod guard;
+pub mod guard;
+pub mod handover;
 pub mod host;
 pub mod log;
 pub mod manager;
@@ -48,11 +50,11 @@ use unit::{JobMode, Level, RequestError, UnitName, Verb};
 
 pub use unit_show::unit_show;
 
-use event_loop::EventLoop;
+use event_loop::{End, EventLoop};
+use handover::{Inherited, Order, Snapshots, State};
 use manager::Manager;
 
-/// How often PID 1 may panic and start over in one boot.
-const RECOVERIES: u32 = 3;
+const SIGKILL: i32 = 9;
 /// What to start when the kernel command line's `systemd.unit=` and the image name nothing usable.
 const TARGETS: [&str; 3] = ["default.target", "multi-user.target", "rescue.target"];
 
@@ -65,40 +67,74 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
         eprintln!("init: runs as process 1 only; use systemctl to talk to it");
         return ExitCode::FAILURE;
     }
-    let recovered =
-        args.iter().filter_map(|arg| arg.to_str()?.strip_prefix("--recovered=")?.parse().ok()).next();
-    shutdown::recover_from_panics(recovered.unwrap_or(RECOVERIES));
-    // a session and process group of its own: autofs tells by it who may enter without waiting
-    let _ = rustix::process::setsid();
-    let line = prepare::machine();
-    let _ = detach_console();
-    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
-
-    generators::run();
+    let order = Order::parse(&args);
+    // before anything of our own is opened
+    let mut inherited = Inherited::all();
+    let mut snapshots = Snapshots::begin(&order);
+    shutdown::recover_from_panics();
+    let line = if order.goes_on() { prepare::CommandLine::read() } else { begin(&order) };
     let probe = probe::System::new(line.clone(), prepare::is_first_boot());
     let mut manager =
         Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);
     manager.show_status =
         !line.value("systemd.show_status").is_some_and(|word| matches!(word, "0" | "no" | "false"));
+    let (mut state, knows) = if order.goes_on() {
+        handover::take_over(&mut manager, &order, &mut inherited)
+    } else {
+        (State::default(), false)
+    };
     for name in ALWAYS_THERE.into_iter().filter_map(|name| UnitName::parse(name).ok()) {
         manager.load(&name);
     }
-    let face = listen();
-    let mut events = match EventLoop::open(&manager, face) {
+    let face = listen(&mut state, &mut inherited);
+    let mut events = match EventLoop::open(&manager, face, state.events(), &mut inherited) {
         Ok(events) => events,
         Err(error) => {
             log::say(Level::Emergency, None, &format!("Cannot begin to serve: {error}"));
             shutdown::give_up()
         }
     };
-    start_target(&mut manager, line.value("systemd.unit"));
-    let how = events.run(&mut manager);
-    shutdown::go_down(how, events.take_watchdog())
+    // what nobody has taken over is closed
+    drop(inherited);
+    if !knows {
+        start_target(&mut manager, line.value("systemd.unit"));
+    }
+    loop {
+        match events.run(&mut manager, &mut snapshots) {
+            End::Down(how) => {
+                snapshots.end();
+                shutdown::go_down(how, events.take_watchdog())
+            }
+            End::Again => {
+                let error = handover::execute(&manager, &events);
+                log::say(
+                    Level::Error,
+                    None,
+                    &format!("PID 1 cannot execute itself anew, it goes on: {error}"),
+                );
+            }
+        }
+    }
+}
+
+/// The beginning of a boot.
+fn begin(order: &Order) -> prepare::CommandLine {
+    if order.is_after_crash() {
+        // there is no state: what runs is of no use to the boot that begins anew
+        let _ = linux::signal::kill_everybody(SIGKILL);
+    }
+    // a session and process group of its own: autofs tells by it who may enter without waiting
+    let _ = rustix::process::setsid();
+    let line = prepare::machine();
+    let _ = detach_console();
+    let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
+    generators::run();
+    line
 }
 
 /// Opens the door for `systemctl`; without it the machine runs, but nobody can tell it anything.
-fn listen() -> Option<Box<dyn face::Face>> {
-    match dbus::Face::listen() {
+fn listen(state: &mut State, inherited: &mut Inherited) -> Option<Box<dyn face::Face>> {
+    match dbus::Face::again(state.face(), inherited) {
         Ok(face) => Some(Box::new(face)),
         Err(error) => {
             log::say(Level::Critical, None, &format!("Cannot listen on {}: {error}", dbus::SOCKET));

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use unit::{
     Engine, Event, Host, JobId, JobMode, KillWhom, Pid, RequestId, Shutdown, SpawnToken, UnitName, Usec,
     Verb, World,
@@ -45,11 +46,14 @@ pub struct Manager {
     /// Watches `starting` for the event loop.
     pub(crate) epoll: Option<rustix::fd::OwnedFd>,
     pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) reexecute: bool,
+    /// Something has happened since the state was last written down.
+    pub(crate) has_moved: bool,
     pub(crate) show_status: bool,
-    host: Host,
-    environment: BTreeMap<String, String>,
-    last_request: u64,
-    times: Times,
+    pub(crate) host: Host,
+    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) last_request: u64,
+    pub(crate) times: Times,
     /// Who on the bus keeps which unit in memory.
     pub(crate) holders: crate::transient::Holders,
     /// Streams that clients have handed over for transient units.
@@ -64,7 +68,8 @@ pub(crate) struct Starting {
 }
 
 /// When what happened, in µs: realtime and monotonic.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Times {
     /// The kernel began.
     pub kernel: (Usec, Usec),
@@ -118,6 +123,8 @@ impl Manager {
             starting: BTreeMap::new(),
             epoll,
             shutdown: None,
+            reexecute: false,
+            has_moved: true,
             show_status: true,
             environment: host.environment.iter().cloned().collect(),
             host,
@@ -143,6 +150,7 @@ impl Manager {
     /// Hands an event to the engine and carries out what it answers, and what comes of that, until all is quiet.
     pub fn handle(&mut self, event: Event) {
         self.catalog.look_again();
+        self.has_moved = true;
         self.events.push_back(event);
         while let Some(event) = self.events.pop_front() {
             let (realtime, now) = now();
@@ -196,14 +204,18 @@ impl Manager {
         self.tell(News::Reloading(false));
     }
 
-    /// daemon-reexec. What runs cannot be carried over to a new process yet, so only the unit files are read anew.
+    /// daemon-reexec: PID 1 executes itself anew after this event, and goes on with all state.
     pub fn reexecute(&mut self) {
-        log::say(
-            Level::Notice,
-            None,
-            "Not executing PID 1 anew while units run: reading their files anew instead.",
-        );
-        self.reload();
+        self.reexecute = true;
+    }
+
+    /// A process was killed: perhaps for want of memory, and its unit hears of that first.
+    pub(crate) fn look_for_oom_kill(&mut self, pid: Pid) {
+        let Some(unit) = self.engine.unit_of(pid).cloned() else { return };
+        let cgroup = self.engine.status(&unit).and_then(|status| status.cgroup);
+        if cgroup.is_some_and(|cgroup| self.tree.has_oom_kills(&cgroup)) {
+            self.handle(Event::OomKilled { unit });
+        }
     }
 
     /// Goes down after this event without stopping units first.

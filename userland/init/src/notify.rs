@@ -38,6 +38,12 @@ impl NotifySocket {
         Ok(NotifySocket(socket))
     }
 
+    /// One that was bound before PID 1 executed itself anew.
+    #[must_use]
+    pub fn again(fd: OwnedFd) -> NotifySocket {
+        NotifySocket(fd.into())
+    }
+
     /// The next message, its sender and the descriptors that came along; `None` when none is waiting. Odd datagrams are skipped.
     pub fn next(&self) -> Option<(Pid, Notify, Vec<OwnedFd>)> {
         loop {

@@ -68,6 +68,12 @@ impl Paths {
         Event::PathTouched { unit: unit.name.clone(), changed: false }
     }
 
+    /// The units whose paths are watched.
+    #[must_use]
+    pub fn watched(&self) -> Vec<UnitName> {
+        self.units.keys().cloned().collect()
+    }
+
     /// No longer watches them.
     pub fn unwatch(&mut self, unit: &UnitName) {
         self.units.remove(unit);

@@ -1,8 +1,10 @@
 //! The end: whatever still runs is ended, whatever is mounted is let go, then reboot(2). Bounded in time at every step.
 
+use std::ffi::CString;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use linux::watchdog::Watchdog;
 use rustix::fs::Timespec;
@@ -24,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const UNMOUNT_LIMIT: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 /// How often the mounts are gone through: one may have kept another busy.
 const ROUNDS: usize = 8;
+/// What the firmware is to be told, where systemd and its clients keep it too.
+const ARGUMENT: &str = "/run/systemd/reboot-param";
 /// These hold nothing that outlives the machine.
 const KERNELS: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
@@ -53,6 +57,10 @@ pub fn go_down(how: Shutdown, watchdog: Option<Watchdog>) -> ! {
         }
         watchdog => std::mem::forget(watchdog),
     }
+    if let Some(argument) = argument().filter(|_| how == Shutdown::Reboot) {
+        let failed = linux::reboot::restart_with(&argument);
+        log::console(&format!("init: reboot(2) refused the argument: {failed}\r\n"));
+    }
     let command = match how {
         Shutdown::PowerOff => RebootCommand::PowerOff,
         Shutdown::Halt => RebootCommand::Halt,
@@ -65,6 +73,22 @@ pub fn go_down(how: Shutdown, watchdog: Option<Watchdog>) -> ! {
     let _ = reboot(RebootCommand::Restart);
     // The kernel panics when PID 1 ends, and restarts by `panic=`.
     std::process::exit(1)
+}
+
+/// Has the next reboot give the firmware this argument (RebootArgument=); the empty one: none.
+pub fn set_argument(argument: &str) {
+    let result = if argument.is_empty() { fs::remove_file(ARGUMENT) } else { fs::write(ARGUMENT, argument) };
+    if let Err(error) = result.or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    }) {
+        log::say(Level::Error, None, &format!("Cannot write {ARGUMENT}: {error}"));
+    }
+}
+
+fn argument() -> Option<CString> {
+    let text = fs::read_to_string(ARGUMENT).ok()?;
+    CString::new(text.trim()).ok().filter(|argument| !argument.is_empty())
 }
 
 /// The way out when PID 1 cannot go on: a reboot, which counts as a failed boot of this slot.
@@ -141,20 +165,12 @@ fn held() -> Vec<String> {
     places.filter(|place| place != "/" && !kernels(place)).collect()
 }
 
-/// Logs a panic of PID 1 and executes it anew: everything that runs is started from the beginning. After `again` times
-/// the machine restarts instead.
-pub fn recover_from_panics(again: u32) {
+/// Logs a panic of PID 1 and goes on as after any other crash.
+pub fn recover_from_panics() {
     std::panic::set_hook(Box::new(move |info| {
         log::say(Level::Emergency, None, &format!("PID 1 panicked: {info}"));
-        if std::process::id() != 1 {
-            return;
+        if std::process::id() == 1 {
+            linux::crash::go_on();
         }
-        if again == 0 {
-            give_up();
-        }
-        let _ = linux::signal::kill_everybody(SIGKILL);
-        let left = std::ffi::CString::new(format!("--recovered={}", again - 1)).unwrap_or_default();
-        let _ = nix::unistd::execv(c"/proc/self/exe", &[c"/sbin/init".to_owned(), left]);
-        give_up();
     }));
 }

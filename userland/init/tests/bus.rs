@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match name.rsplit('/').next().unwrap_or_default() {
         "dbus-daemon" => return bus::dbus_daemon(args),
+        "named" => return named(),
         "systemd-run" => return init::clients::run::systemd_run(args),
         "systemd-analyze" => return init::clients::analyze::systemd_analyze(args),
         "flood" => return crowds::flood(),
@@ -66,11 +67,53 @@ const UNITS: &[(&str, &str)] = &[
         "[Unit]\nDescription=D-Bus System Message Bus\n[Service]\nType=notify\n\
          ExecStart=/programs/dbus-daemon --system --address=unix:path=/run/dbus/system_bus_socket --nofork\n",
     ),
+    // what Type=dbus needs; the bus opens its own socket here
+    ("dbus.socket", "[Socket]\nListenStream=/run/unused\nService=unused.service\n"),
+    ("unused.service", "[Service]\nExecStart=/bin/true\n"),
+    ("named.service", "[Service]\nType=dbus\nBusName=org.example.Named\nExecStart=/programs/named\n"),
     (
         "hello.service",
         "[Service]\nExecStart=/bin/sleep 1000\nCacheDirectory=hello\n[Install]\nWantedBy=multi-user.target\n",
     ),
 ];
+
+/// A service that takes its name on the bus when it is told to, and lets go of it when it is told to.
+fn named() -> ExitCode {
+    let wait_for = |path: &str, turn: &mut dyn FnMut()| {
+        while !std::path::Path::new(path).exists() {
+            turn();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    wait_for("/out/take", &mut || ());
+    let path = std::path::Path::new(init::dbus::bus::SOCKET);
+    let Ok(mut bus) = init::dbus::bus::Bus::connect(path, &["org.example.Named"]) else {
+        return ExitCode::FAILURE;
+    };
+    wait_for("/out/leave", &mut || {
+        let _ = bus.receive().and_then(|_| bus.incoming()).and_then(|_| bus.flush());
+    });
+    drop(bus);
+    wait_for("/nothing", &mut || ());
+    ExitCode::SUCCESS
+}
+
+/// Type=dbus: up when its name is on the bus, and no longer than that.
+fn a_service_is_its_name(machine: &Machine) {
+    assert!(machine.systemctl(&["start", "--no-block", "named.service"]).status.success());
+    machine.until("named.service is executed", |m| m.show("named.service", "ExecMainPID") != "0");
+    assert!(machine.shows("named.service", "SubState", "start"));
+    std::fs::write(format!("{}/out/take", machine.root()), "").expect("/out is there");
+    machine.until("the name is taken", |m| m.shows("named.service", "SubState", "running"));
+    // PID 1 comes back to the bus and finds the name there
+    assert!(machine.systemctl(&["daemon-reexec"]).status.success());
+    machine.until("PID 1 is on the bus again", |m| {
+        text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
+    });
+    assert!(machine.shows("named.service", "SubState", "running"));
+    std::fs::write(format!("{}/out/leave", machine.root()), "").expect("/out is there");
+    machine.until("the service ends with its name", |m| m.shows("named.service", "ActiveState", "inactive"));
+}
 
 const MANAGER: [&str; 3] =
     ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
@@ -97,7 +140,15 @@ fn stranger(machine: &Machine, command: &[&str]) -> Output {
 fn clients_on_the_bus_are_served() {
     let machine = Machine::with_programs(
         UNITS,
-        &["dbus-daemon", "systemd-run", "systemd-analyze", "systemd-notify", "systemd-stdio-bridge", "flood"],
+        &[
+            "dbus-daemon",
+            "named",
+            "systemd-run",
+            "systemd-analyze",
+            "systemd-notify",
+            "systemd-stdio-bridge",
+            "flood",
+        ],
     );
     machine.until("PID 1 is on the bus", |m| {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
@@ -111,6 +162,7 @@ fn clients_on_the_bus_are_served() {
     strangers(&machine);
     crowds::strangers_do_not_keep_root_out(&machine);
     crowds::thousands_start_at_once(&machine);
+    a_service_is_its_name(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
                      busctl --no-pager call org.freedesktop.login1 /org/freedesktop/login1 \

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 const PROG_LOAD: libc::c_long = 5;
 const PROG_ATTACH: libc::c_long = 8;
@@ -21,6 +21,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, with a word for it.
+    pub const ALL: [(&str, Kind); 3] =
+        [("device", Kind::Device), ("ingress", Kind::Ingress), ("egress", Kind::Egress)];
+
     fn program_type(self) -> u32 {
         match self {
             Kind::Device => 15,
@@ -100,6 +104,18 @@ impl Program {
         Ok(Program { fd: unsafe { OwnedFd::from_raw_fd(fd) }, kind })
     }
 
+    /// One that was loaded before, by this program or by the one that executed it.
+    #[must_use]
+    pub fn again(kind: Kind, fd: OwnedFd) -> Program {
+        Program { fd, kind }
+    }
+
+    /// What it decides.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Attaches it to a cgroup (a descriptor of its folder), beside what is there.
     ///
     /// # Errors
@@ -129,6 +145,12 @@ impl Program {
         let result =
             unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attributes, size_of::<Attach>()) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsFd for Program {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

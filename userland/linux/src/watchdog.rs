@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 const WDIOC_SETTIMEOUT: libc::c_ulong = 0xc004_5706;
@@ -26,6 +26,12 @@ impl Watchdog {
         Ok((Watchdog(file), taken))
     }
 
+    /// One that was armed before the program executed itself anew.
+    #[must_use]
+    pub fn again(fd: OwnedFd) -> Watchdog {
+        Watchdog(File::from(fd))
+    }
+
     /// Starts its time anew.
     ///
     /// # Errors
@@ -40,5 +46,11 @@ impl Watchdog {
     /// The device is gone.
     pub fn disarm(mut self) -> io::Result<()> {
         self.0.write_all(b"V")
+    }
+}
+
+impl AsFd for Watchdog {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

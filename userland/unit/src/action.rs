@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::settings::{CgroupSettings, ExecSettings};
 use crate::{ConnectionId, JobId, Pid, RequestId, SpawnToken, Unit, UnitName, Usec};
 
 /// What a process is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// ExecCondition=
     Condition,
@@ -458,4 +460,6 @@ pub enum Action {
     },
     /// Everything is stopped: go down.
     Shutdown(Shutdown),
+    /// The next reboot gives the firmware this argument.
+    RebootArgument(String),
 }

@@ -1,7 +1,8 @@
 //! The engine: units, jobs, and the one way in.
 //!
 //! `load` brings units into memory, `request` turns wishes into jobs, `run` runs and ends jobs, `react` draws the
-//! conclusions from what units did, `read` answers questions.
+//! conclusions from what units did, `read` answers questions, `save` carries the state over to
+//! another engine.
 
 mod announce;
 mod entry;
@@ -11,10 +12,12 @@ mod react;
 mod read;
 mod request;
 mod run;
+mod save;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use entry::{Entry, Machine, cgroup_path};
+pub use save::Saved;
 
 use crate::graph::Graph;
 use crate::job::Job;
@@ -97,6 +100,7 @@ impl Engine {
                 }
             }
             Event::Notified { pid, unit, message } => self.notified(pid, unit, &message, world),
+            Event::Found { unit, main, invocation } => self.found(&unit, main, invocation, world),
             Event::CgroupEmpty { unit } => {
                 self.with(&unit, world, |entry, stage| entry.life().cgroup_empty(stage));
             }

@@ -1,25 +1,27 @@
 //! What happens to the engine: the closed set of events, and the small types they carry.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{UnitName, notify::Notify};
 
 /// A process id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Pid(pub u32);
 
 /// The number that the shell gives to somebody's request; it comes back in `JobQueued`, `JobDone`, `Refused`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
 
 /// A job's number: never used twice, never zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u32);
 
 /// Ties a `Spawn` to the events that answer it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SpawnToken(pub u64);
 
 /// The shell's number for a connection that it has accepted; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
 
 /// A connection that was accepted for a socket unit with Accept=yes.
@@ -34,7 +36,7 @@ pub struct Connection {
 }
 
 /// A line of /proc/swaps.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwapEntry {
     /// The device or file.
     pub what: String,
@@ -43,7 +45,7 @@ pub struct SwapEntry {
 }
 
 /// A device that the kernel has.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
     /// Its folder: `/sys/devices/…`.
     pub sysfs: String,
@@ -106,7 +108,7 @@ pub enum KillWhom {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// It called exit.
     Code(i32),
@@ -120,7 +122,7 @@ pub enum ExitStatus {
 }
 
 /// A line of the mount table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountEntry {
     /// What is mounted.
     pub what: String,
@@ -219,6 +221,18 @@ pub enum Event {
         /// The unit.
         unit: UnitName,
     },
+    /// The kernel has killed a process of a unit, for want of memory. Hand it in before the end of that process.
+    OomKilled {
+        /// The unit.
+        unit: UnitName,
+    },
+    /// A name on the system bus has an owner now, or none any more.
+    BusName {
+        /// The name.
+        name: String,
+        /// Somebody owns it.
+        owned: bool,
+    },
     /// The mount table as it is now.
     MountsChanged {
         /// All of it.
@@ -276,6 +290,15 @@ pub enum Event {
     },
     /// Devices are there, or have changed.
     DevicesPlugged(Vec<Device>),
+    /// Processes of a unit run, and PID 1 does not know of it: it has lost its state.
+    Found {
+        /// The unit.
+        unit: UnitName,
+        /// The main process, where there is one.
+        main: Option<Pid>,
+        /// The run that they belong to; empty: not known.
+        invocation: String,
+    },
     /// A device is gone.
     DeviceGone {
         /// Its folder.

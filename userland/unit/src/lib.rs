@@ -24,6 +24,7 @@ pub mod load;
 mod machine;
 pub mod name;
 pub mod notify;
+mod saved;
 pub mod settings;
 pub mod specifier;
 mod status;
@@ -37,7 +38,7 @@ pub use action::{
     Action, Announcement, CommandFlags, JobResult, Level, Passed, RequestError, Role, Shutdown, Spawn, Target,
 };
 pub use catalog::{Catalog, Host, Probe, Sources, Text, UnitFileState, User, World};
-pub use engine::Engine;
+pub use engine::{Engine, Saved};
 pub use event::{
     Connection, ConnectionId, Device, Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid,
     RequestId, SpawnToken, SwapEntry, Verb,

@@ -32,11 +32,17 @@ pub(crate) use socket::Socket;
 pub(crate) use swap::Swap;
 pub(crate) use timer::Timer;
 
+use serde::{Deserialize, Serialize};
+
 use crate::graph::Graph;
+use crate::saved::{nobody, word};
 use crate::{
     Action, ActiveState, ConnectionId, ExitStatus, Host, Level, LoadState, Notify, Pid, SpawnToken, Stamp,
     Unit, UnitName, Usec, World,
 };
+
+/// One of systemd's words, for a state or for how it came out.
+pub(crate) type Word = &'static str;
 
 /// What the machines have in common. What a kind has no use for, it leaves out.
 pub(crate) trait Life {
@@ -148,18 +154,28 @@ pub(crate) struct Effects {
 }
 
 /// What every unit in memory has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Base {
+    /// What its files say, which are read again: it is not part of the saved state.
+    #[serde(skip, default = "nobody")]
     pub(crate) unit: Arc<Unit>,
     pub(crate) active: ActiveState,
-    pub(crate) sub: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) sub: Word,
+    #[serde(default)]
     pub(crate) state_change: Stamp,
+    #[serde(default)]
     pub(crate) inactive_exit: Stamp,
+    #[serde(default)]
     pub(crate) active_enter: Stamp,
+    #[serde(default)]
     pub(crate) active_exit: Stamp,
+    #[serde(default)]
     pub(crate) inactive_enter: Stamp,
+    #[serde(default)]
     pub(crate) invocation_id: String,
     /// It was asked for by a first `Spawn` or a starting slice.
+    #[serde(default)]
     pub(crate) has_cgroup: bool,
 }
 

@@ -67,8 +67,23 @@ impl UnitType {
 pub struct NameError(pub String);
 
 /// A valid unit name. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct UnitName(Arc<str>);
+
+impl TryFrom<String> for UnitName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<UnitName, NameError> {
+        UnitName::parse(&text)
+    }
+}
+
+impl From<UnitName> for String {
+    fn from(name: UnitName) -> String {
+        name.as_str().to_owned()
+    }
+}
 
 const LONGEST: usize = 255;
 

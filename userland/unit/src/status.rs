@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     CommandFlags, Dependency, ExitStatus, JobId, JobKind, JobState, Pid, Role, Unit, UnitName, Usec,
 };
@@ -36,7 +38,7 @@ impl LoadState {
 }
 
 /// The state that all kinds of units have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ActiveState {
     /// Not running.
     #[default]
@@ -78,7 +80,7 @@ impl ActiveState {
 }
 
 /// A moment on both clocks; zero: never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stamp {
     /// CLOCK_REALTIME, µs.
     pub realtime: Usec,

@@ -226,6 +226,25 @@ fn act(machine: &mut Machine, words: &[&str]) -> Option<String> {
             machine.handle(Event::AutomountWanted { unit: name(unit), pid: Pid(pid.parse().unwrap()) });
         }
         ["unused", unit] => machine.handle(Event::AutomountExpired { unit: name(unit) }),
+        // the kernel has killed one of its processes
+        ["oom", unit] => machine.handle(Event::OomKilled { unit: name(unit) }),
+        // bus NAME owned|free
+        ["bus", bus_name, how] => {
+            machine.handle(Event::BusName { name: bus_name.to_string(), owned: *how == "owned" });
+        }
+        // the job of a unit
+        ["cancel", unit] => {
+            let job = machine.engine.status(&name(unit)).and_then(|status| status.job);
+            machine.handle(Event::Cancel { job: job.unwrap().id });
+        }
+        // the processes are known to be the unit's, but nothing else is
+        ["found", unit, pid] => {
+            let cgroup = format!("/system.slice/{unit}");
+            let main = Some(Pid(pid.parse().unwrap()));
+            machine.system.processes.borrow_mut().insert(main.unwrap(), cgroup);
+            let invocation = "0123456789abcdef0123456789abcdef".into();
+            machine.handle(Event::Found { unit: name(unit), main, invocation });
+        }
         ["abandon", unit] => machine.handle(Event::Abandon { unit: name(unit) }),
         ["next", unit] => {
             let details = machine.engine.status(&name(unit)).map(|status| status.details);

@@ -13,8 +13,11 @@ pub(super) fn daemon_reload(session: &mut Session<'_>, _: &[String]) -> Outcome 
 }
 
 pub(super) fn daemon_reexec(session: &mut Session<'_>, _: &[String]) -> Outcome {
-    session.client.manager::<_, ()>("Reexecute", &())?;
-    Ok(0)
+    match session.client.manager::<_, ()>("Reexecute", &()) {
+        // it is disconnected rather than answered
+        Err(Trouble::Lost(_)) => Ok(0),
+        answer => answer.map(|()| 0),
+    }
 }
 
 pub(super) fn get_default(session: &mut Session<'_>, _: &[String]) -> Outcome {

@@ -42,8 +42,10 @@ pub struct Caller {
 pub enum Incoming {
     /// A call by somebody known.
     Call(Caller, Box<Message>),
-    /// A name has gone from the bus.
+    /// Somebody has gone from the bus.
     Left(String),
+    /// A well-known name has an owner now, or none any more.
+    Named(String, bool),
     /// A service is wanted for a name on the bus.
     Activate(String),
 }
@@ -56,6 +58,8 @@ pub struct Bus {
     held: VecDeque<Message>,
     /// Who was asked about: serial → unique name.
     asked: BTreeMap<u32, String>,
+    /// Which names were asked for.
+    wanted: BTreeMap<u32, String>,
     /// Who wants signals.
     subscribers: BTreeSet<String>,
 }
@@ -81,7 +85,8 @@ impl Bus {
             connection.send(call("RequestName").with(&(name, DO_NOT_QUEUE))?)?;
         }
         let (known, held, asked) = (HashMap::new(), VecDeque::new(), BTreeMap::new());
-        let mut bus = Bus { connection, known, held, asked, subscribers: BTreeSet::new() };
+        let wanted = BTreeMap::new();
+        let mut bus = Bus { connection, known, held, asked, wanted, subscribers: BTreeSet::new() };
         bus.connection.flush()?;
         Ok(bus)
     }
@@ -112,6 +117,34 @@ impl Bus {
             true => self.subscribers.len() < MOST_KNOWN && self.subscribers.insert(name.to_owned()),
             false => self.subscribers.remove(name),
         }
+    }
+
+    /// Who wants signals.
+    pub fn subscribers(&self) -> &BTreeSet<String> {
+        &self.subscribers
+    }
+
+    /// Asks the bus who that is; one that it does not know has left.
+    ///
+    /// # Errors
+    /// The bus does not read.
+    pub fn ask_about(&mut self, name: &str) -> Result<(), Gone> {
+        let question = Message::call(DRIVER_PATH, DRIVER, "GetConnectionCredentials").to(DRIVER);
+        let serial = self.connection.send(question.with(&name)?)?;
+        self.asked.insert(serial, name.to_owned());
+        Ok(())
+    }
+
+    /// Asks the bus whether somebody owns that name.
+    ///
+    /// # Errors
+    /// The bus does not read.
+    pub fn ask_for(&mut self, name: &str) -> Result<(), Gone> {
+        let serial = self
+            .connection
+            .send(Message::call(DRIVER_PATH, DRIVER, "NameHasOwner").to(DRIVER).with(&name)?)?;
+        self.wanted.insert(serial, name.to_owned());
+        Ok(())
     }
 
     /// Queues a message.
@@ -166,10 +199,11 @@ impl Bus {
         let from_bus = message.sender == DRIVER;
         match message.kind {
             MessageType::Return | MessageType::Error if from_bus => {
-                if let Some(name) = self.asked.remove(&message.reply_serial) {
-                    self.learn(name, &message);
+                if let Some(name) = self.wanted.remove(&message.reply_serial) {
+                    return Ok(Some(Incoming::Named(name, message.body().unwrap_or(false))));
                 }
-                Ok(None)
+                let name = self.asked.remove(&message.reply_serial);
+                Ok(name.and_then(|name| self.learn(name, &message)))
             }
             MessageType::Signal if from_bus => Ok(self.on_signal(&message)),
             MessageType::Call => self.on_call(message),
@@ -188,16 +222,14 @@ impl Bus {
             return Ok(None);
         }
         if !self.asked.values().any(|name| *name == message.sender) {
-            let question = Message::call(DRIVER_PATH, DRIVER, "GetConnectionCredentials").to(DRIVER);
-            let serial = self.connection.send(question.with(&message.sender)?)?;
-            self.asked.insert(serial, message.sender.clone());
+            self.ask_about(&message.sender)?;
         }
         self.held.push_back(message);
         Ok(None)
     }
 
     /// The answer about a caller. One that the bus does not know any more is nobody.
-    fn learn(&mut self, name: String, answer: &Message) {
+    fn learn(&mut self, name: String, answer: &Message) -> Option<Incoming> {
         let credentials: HashMap<String, OwnedValue> = answer.body().unwrap_or_default();
         let number = |key: &str| credentials.get(key).and_then(|value| u32::try_from(value).ok());
         match number("UnixUserID") {
@@ -206,8 +238,13 @@ impl Bus {
                     self.known.clear();
                 }
                 self.known.insert(name, Caller { uid, pid: number("ProcessID").unwrap_or(0) });
+                None
             }
-            None => self.held.retain(|message| message.sender != name),
+            None => {
+                self.held.retain(|message| message.sender != name);
+                self.subscribers.remove(&name);
+                Some(Incoming::Left(name))
+            }
         }
     }
 
@@ -215,6 +252,9 @@ impl Bus {
         match message.member.as_str() {
             "NameOwnerChanged" => {
                 let (name, _, new): (String, String, String) = message.body().ok()?;
+                if !name.starts_with(':') {
+                    return Some(Incoming::Named(name, !new.is_empty()));
+                }
                 if !new.is_empty() {
                     return None;
                 }

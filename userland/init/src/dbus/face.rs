@@ -11,6 +11,7 @@ use super::world::{Failure, FileChanges, FileVerb, Job, Listed, Notice, Process,
 use super::{SOCKET, Server, control, dump, facts};
 use crate::catalog::{self, ChangeError, ChangeKind};
 use crate::face::News;
+use crate::handover::Inherited;
 use crate::manager::Manager;
 
 /// The D-Bus face on `/run/systemd/private`.
@@ -26,9 +27,27 @@ impl Face {
     }
 }
 
+impl Face {
+    /// Goes on where an earlier one was written down.
+    ///
+    /// # Errors
+    /// As [`Face::listen`].
+    pub fn again(saved: super::Saved, inherited: &mut Inherited) -> std::io::Result<Face> {
+        Server::again(saved, inherited).map(Face)
+    }
+}
+
 impl crate::face::Face for Face {
     fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd()
+    }
+
+    fn save(&self) -> super::Saved {
+        self.0.save()
+    }
+
+    fn begin(&mut self, manager: &mut Manager) {
+        self.0.begin(manager);
     }
 
     fn ready(&mut self, manager: &mut Manager) {
@@ -377,6 +396,18 @@ impl World for Manager {
         if let Ok(name) = UnitName::parse(name) {
             Manager::release(self, &name, holder);
         }
+    }
+
+    fn bus_names(&self) -> Vec<String> {
+        self.engine().bus_names().into_iter().collect()
+    }
+
+    fn bus_name(&mut self, name: &str, owned: bool) {
+        self.handle(unit::Event::BusName { name: name.to_owned(), owned });
+    }
+
+    fn holders(&self) -> Vec<String> {
+        self.holders.values().flatten().cloned().collect()
     }
 
     fn has_holders(&self) -> bool {

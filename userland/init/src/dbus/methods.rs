@@ -16,7 +16,7 @@ mod users;
 
 use unit::UnitName;
 
-pub use login::Inhibitors;
+pub use login::{Inhibitors, Saved as SavedInhibitor};
 
 use super::path::Object;
 use super::world::{Failure, Listed, World};
@@ -53,6 +53,8 @@ pub enum Answer {
     Later(u64),
     /// The same, and then all that `EnqueueUnitJob` tells of the job.
     LaterInFull(u64),
+    /// None: the caller waits until it is disconnected.
+    Never,
 }
 
 type Outcome = Result<Answer, Failure>;

@@ -22,6 +22,7 @@ pub mod glob;
 pub mod methods;
 pub mod path;
 pub mod property;
+mod save;
 pub mod signals;
 pub mod world;
 
@@ -39,6 +40,7 @@ use rustix::event::epoll;
 use bus::{Bus, Incoming};
 pub use face::Face;
 use methods::{Answer, Call};
+pub use save::Saved;
 use wire::{Connection, Gone, Malformed, Message, MessageType};
 use world::{Failure, Notice, World};
 
@@ -92,6 +94,8 @@ pub struct Server {
     served: u64,
     bus: Option<Bus>,
     bus_path: PathBuf,
+    /// Who had subscribed on the bus before PID 1 executed itself anew.
+    remembered: BTreeSet<String>,
     /// Calls that a job answers, by ticket.
     waiting: HashMap<u64, Waiting>,
     /// Units that are started because the bus asked for them, by ticket.
@@ -116,6 +120,11 @@ impl Server {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+        Server::on(listener, bus)
+    }
+
+    /// Serves those who connect here.
+    fn on(listener: UnixListener, bus: &Path) -> io::Result<Server> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
         Ok(Server {
@@ -128,6 +137,7 @@ impl Server {
             served: BUS,
             bus: None,
             bus_path: bus.to_owned(),
+            remembered: BTreeSet::new(),
             waiting: HashMap::new(),
             activations: HashMap::new(),
             followed: BTreeSet::new(),
@@ -259,7 +269,17 @@ impl Server {
         if world.unit_file_state("systemd-logind.service").is_none() {
             names.push(LOGIN);
         }
-        let Ok(bus) = Bus::connect(&self.bus_path, &names) else { return };
+        let Ok(mut bus) = Bus::connect(&self.bus_path, &names) else { return };
+        for name in &self.remembered {
+            bus.subscribe(name, true);
+        }
+        for name in world.bus_names() {
+            let _ = bus.ask_for(&name);
+        }
+        // who is gone by now is found out
+        for name in std::mem::take(&mut self.remembered).into_iter().chain(world.holders()) {
+            let _ = bus.ask_about(&name);
+        }
         let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
         if epoll::add(&self.epoll, bus.fd(), epoll::EventData::new_u64(BUS), flags).is_ok() {
             self.bus = Some(bus);
@@ -320,6 +340,7 @@ impl Server {
         {
             match incoming {
                 Incoming::Left(name) => world.unref(&name),
+                Incoming::Named(name, owned) => world.bus_name(&name, owned),
                 Incoming::Activate(unit) => self.activate(unit, world),
                 Incoming::Call(caller, message) => {
                     let sender = message.sender.clone();
@@ -368,6 +389,7 @@ impl Server {
                 self.waiting.insert(ticket, Waiting { receiver, serial: message.serial, in_full });
                 None
             }
+            Ok(Answer::Never) => None,
             Ok(Answer::Now(body)) => Message::reply(message.serial).with_body(body).ok(),
             Ok(Answer::With(body, fds)) => {
                 let mut reply = Message::reply(message.serial).with_body(body).ok()?;

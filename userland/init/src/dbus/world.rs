@@ -236,6 +236,16 @@ pub trait World {
     fn release(&mut self, name: &str, holder: &str);
     /// Whether anybody holds a unit.
     fn has_holders(&self) -> bool;
+    /// The names on the bus that services are waited for by.
+    fn bus_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// A name on the bus has an owner now, or none any more.
+    fn bus_name(&mut self, _name: &str, _owned: bool) {}
+    /// The names on the bus that hold units.
+    fn holders(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// That name is gone from the bus, and lets go of everything.
     fn unref(&mut self, holder: &str);
     /// The variables that services inherit.

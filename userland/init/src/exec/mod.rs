@@ -82,6 +82,13 @@ impl Report {
     }
 }
 
+impl From<OwnedFd> for Report {
+    /// One that was opened before PID 1 executed itself anew.
+    fn from(fd: OwnedFd) -> Report {
+        Report(fd)
+    }
+}
+
 impl AsFd for Report {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -7,10 +7,11 @@ mod addresses;
 mod code;
 mod devices;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 
+use crate::handover::{Inherited, Kept};
 use linux::bpf::{Kind, Program};
 use unit::settings::{AddressPrefix, CgroupSettings, Device, DevicePolicy};
 
@@ -48,9 +49,12 @@ impl Wanted {
     }
 }
 
-/// The programs of all cgroups.
+/// The programs of all cgroups, written down: what each decides.
+pub type Saved = BTreeMap<String, Vec<(String, Kept)>>;
+
+/// The programs of all cgroups, and what they carry out; `None`: of PID 1 before it executed itself anew.
 #[derive(Debug, Default)]
-pub struct Guards(HashMap<String, (Wanted, Vec<Program>)>);
+pub struct Guards(HashMap<String, (Option<Wanted>, Vec<Program>)>);
 
 impl Guards {
     /// Puts in place what the settings ask for. Does nothing when that is there already.
@@ -60,7 +64,11 @@ impl Guards {
     /// change.
     pub fn apply(&mut self, path: &str, cgroup: impl AsFd, settings: &CgroupSettings) -> io::Result<()> {
         let wanted = Wanted::of(settings);
-        if self.0.get(path).map_or_else(|| wanted.code().is_empty(), |(have, _)| *have == wanted) {
+        if self
+            .0
+            .get(path)
+            .map_or_else(|| wanted.code().is_empty(), |(have, _)| have.as_ref() == Some(&wanted))
+        {
             return Ok(());
         }
         let old = self.0.remove(path).map(|(_, programs)| programs).unwrap_or_default();
@@ -73,8 +81,27 @@ impl Guards {
         for program in old {
             let _ = program.detach(&cgroup);
         }
-        self.0.insert(path.to_owned(), (wanted, programs));
+        self.0.insert(path.to_owned(), (Some(wanted), programs));
         result
+    }
+
+    /// Writes the programs down for PID 1 executed anew.
+    #[must_use]
+    pub fn save(&self) -> Saved {
+        let word = |kind| Kind::ALL.iter().find(|(_, it)| *it == kind).map_or("", |(word, _)| word);
+        let saved = |it: &Program| (word(it.kind()).to_owned(), Kept::of(it));
+        self.0.iter().map(|(path, (_, all))| (path.clone(), all.iter().map(saved).collect())).collect()
+    }
+
+    /// Takes them over: they stay until the settings are applied the next time.
+    pub fn restore(&mut self, saved: Saved, inherited: &mut Inherited) {
+        for (path, programs) in saved {
+            let again = |(word, kept): &(String, Kept)| {
+                let (_, kind) = Kind::ALL.iter().find(|(it, _)| it == word)?;
+                Some(Program::again(*kind, inherited.take(kept)?))
+            };
+            self.0.insert(path, (None, programs.iter().filter_map(again).collect()));
+        }
     }
 
     /// Forgets a cgroup that is gone, and all below it.

@@ -6,6 +6,7 @@
 mod open;
 mod options;
 mod peer;
+mod save;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
+pub use save::Saved;
 use unit::settings::Listen;
 use unit::{Connection, ConnectionId, Event, Passed, Unit, UnitName};
 

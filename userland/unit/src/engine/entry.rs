@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Engine;
 use crate::machine::{
     Automount, Base, Device, Life, Mount, Path, Peer, Scope, Service, ServiceResult, Socket, Stage, Step,
@@ -15,7 +17,7 @@ use crate::{
 const OWN_SCOPE: &str = "init.scope";
 
 /// The state machine of a unit's kind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Machine {
     Service(Box<Service>),
     Mount(Box<Mount>),
@@ -30,7 +32,7 @@ pub(crate) enum Machine {
 }
 
 /// Targets and slices: on or off.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Switch;
 
 impl Machine {
@@ -93,18 +95,24 @@ impl Life for Switch {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Entry {
     pub(crate) base: Base,
     pub(crate) machine: Machine,
+    #[serde(skip)]
     pub(crate) job: Option<JobId>,
     /// The start limit's window: when it began, and the starts in it.
+    #[serde(default)]
     pub(crate) window: (Usec, u32),
     /// The last start was one too many.
+    #[serde(default)]
     pub(crate) start_limit_hit: bool,
     /// The same for what the engine starts and stops by itself.
+    #[serde(default)]
     pub(crate) own_window: (Usec, u32),
+    #[serde(default)]
     pub(crate) condition: (Stamp, bool),
+    #[serde(default)]
     pub(crate) assertion: (Stamp, bool),
 }
 

@@ -1,4 +1,5 @@
-//! What the kernel and the shell around the engine report: mounts, swaps, devices, sockets, paths, clocks.
+//! What the kernel and the shell around the engine report: mounts, swaps, devices, sockets, paths, clocks, names on the
+//! bus, want of memory.
 
 use std::collections::BTreeSet;
 
@@ -67,6 +68,22 @@ impl Engine {
                     }
                 });
             }
+            Event::OomKilled { unit } => {
+                self.with(&unit, world, |entry, stage| {
+                    if let Machine::Service(service) = &mut entry.machine {
+                        service.out_of_memory(stage);
+                    }
+                });
+            }
+            Event::BusName { name, owned } => {
+                for unit in self.on_bus(&name) {
+                    self.with(&unit, world, |entry, stage| {
+                        if let Machine::Service(service) = &mut entry.machine {
+                            service.bus_name_changed(stage, owned);
+                        }
+                    });
+                }
+            }
             Event::Abandon { unit } => {
                 self.with(&unit, world, |entry, stage| {
                     if let Machine::Scope(scope) = &mut entry.machine {
@@ -79,6 +96,14 @@ impl Engine {
             // all others are the engine's own
             _ => {}
         }
+    }
+
+    /// The services in memory that are known by this name on the bus.
+    fn on_bus(&self, name: &str) -> Vec<UnitName> {
+        let has_it = |entry: &super::Entry| {
+            entry.base.unit.service().is_some_and(|service| service.bus_name.as_deref() == Some(name))
+        };
+        self.entries.iter().filter(|(_, entry)| has_it(entry)).map(|(unit, _)| unit.clone()).collect()
     }
 
     fn mounts_changed(&mut self, mounted: Vec<MountEntry>, world: &World<'_>) {

@@ -32,6 +32,18 @@ impl Engine {
         self.fx.pids.get(&pid)
     }
 
+    /// Every name that a service in memory has on the bus, if Type=dbus waits for it.
+    pub fn bus_names(&self) -> std::collections::BTreeSet<String> {
+        let services = self.entries.values().filter_map(|entry| entry.base.unit.service());
+        let waits = services.filter(|service| service.kind == crate::settings::ServiceType::Dbus);
+        waits.filter_map(|service| service.bus_name.clone()).collect()
+    }
+
+    /// Every process that is a main or control process of a unit.
+    pub fn processes(&self) -> Vec<Pid> {
+        self.fx.pids.keys().copied().collect()
+    }
+
     /// What a unit's files say; aliases are followed. `None`: not loaded.
     pub fn definition(&self, name: &UnitName) -> Option<&Unit> {
         let name = self.aliases.get(name).unwrap_or(name);

@@ -1,6 +1,6 @@
 //! Running jobs and ending them.
 
-use super::Engine;
+use super::{Engine, Machine};
 use crate::condition;
 use crate::machine::{Step, is_below};
 use crate::settings::ServiceType;
@@ -239,6 +239,11 @@ impl Engine {
         for other in self.graph.of(&unit, &[Dependency::BoundBy]) {
             self.keep_bound(&other, world);
         }
+        self.with(&unit, world, |entry, stage| {
+            if let Machine::Service(service) = &mut entry.machine {
+                service.job_is_over(stage);
+            }
+        });
         self.tell_triggers(&unit, world);
         self.let_go(&unit, world);
         self.fx.actions.push(Action::Changed { unit });
@@ -280,13 +285,37 @@ impl Engine {
             .collect();
         for (id, unit) in due {
             self.finish(id, JobResult::Timeout, true, world);
-            let action = self.entries.get(&unit).map(|entry| entry.base.unit.job_timeout_action);
-            self.emergency(action.unwrap_or_default(), &unit, world);
+            let Some(definition) = self.entries.get(&unit).map(|entry| entry.base.unit.clone()) else {
+                continue;
+            };
+            let argument = definition.job_timeout_reboot_argument.as_deref();
+            self.emergency_with(definition.job_timeout_action, &unit, argument, world);
         }
     }
 
-    /// FailureAction= and its kin.
+    /// FailureAction= and its kin, with RebootArgument=.
     pub(super) fn emergency(&mut self, action: EmergencyAction, unit: &UnitName, world: &World<'_>) {
+        let definition = self.entries.get(unit).map(|entry| entry.base.unit.clone());
+        let argument = definition.as_ref().and_then(|unit| unit.reboot_argument.as_deref());
+        self.emergency_with(action, unit, argument, world);
+    }
+
+    fn emergency_with(
+        &mut self,
+        action: EmergencyAction,
+        unit: &UnitName,
+        argument: Option<&str>,
+        world: &World<'_>,
+    ) {
+        let reboots = matches!(
+            action,
+            EmergencyAction::Orderly(Shutdown::Reboot)
+                | EmergencyAction::Force(Shutdown::Reboot)
+                | EmergencyAction::Immediate(Shutdown::Reboot)
+        );
+        if let Some(argument) = argument.filter(|_| reboots) {
+            self.fx.actions.push(Action::RebootArgument(argument.to_owned()));
+        }
         match action {
             EmergencyAction::None => {}
             EmergencyAction::Force(how) | EmergencyAction::Immediate(how) => {

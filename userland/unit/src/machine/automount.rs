@@ -2,10 +2,13 @@
 //!
 //! waiting → running (the mount is wanted, or there) → waiting … The shell holds the kernel's autofs.
 
-use super::{Life, Stage, Step, Wish};
+use serde::{Deserialize, Serialize};
+
+use super::{Life, Stage, Step, Wish, Word};
+use crate::saved::word;
 use crate::{Action, ActiveState, Level, LoadState, Pid};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     /// The shell is at work.
@@ -16,10 +19,12 @@ enum State {
 }
 
 /// An automount's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Automount::new")]
 pub(crate) struct Automount {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     /// Somebody waits for an answer.
     asked: bool,
     /// The kernel counts the idle time of the mount.

@@ -1,16 +1,21 @@
 //! The control processes of sockets and swaps: one line after the other, then a signal for what does not end.
 
+use serde::{Deserialize, Serialize};
+
 use super::Stage;
 use super::process::{Process, Run};
 use crate::exec::CommandLine;
+use crate::saved::pairs;
 use crate::{ExitStatus, INFINITY, Pid, Role, SpawnToken, Stamp, Usec};
 use std::collections::BTreeMap;
 
 /// The one control process, its timer, and how each line's last run went.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Control {
     pub(crate) process: Option<Process>,
     pub(crate) timer: Option<Usec>,
+    #[serde(with = "pairs")]
     pub(crate) runs: BTreeMap<(Role, usize), Run>,
 }
 

@@ -1,10 +1,13 @@
 //! The state machine of a device, systemd.device(5): there or not. Nobody can start or stop it; jobs wait.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Life, Stage, Step};
 use crate::ActiveState;
 
 /// A device's state.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Device {
     /// Its folder in /sys while it is there.
     pub(crate) sysfs: Option<String>,

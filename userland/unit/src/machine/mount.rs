@@ -1,14 +1,17 @@
 //! The state machine of a mount: its work is done by the mount and umount programs, and the mount table tells.
 
+use serde::{Deserialize, Serialize};
+
 use super::process::Process;
-use super::{Life, Stage, Step, kill::Force};
+use super::{Life, Stage, Step, Word, kill::Force};
 use crate::exec::CommandLine;
+use crate::saved::word;
 use crate::settings::MountSettings;
 use crate::{
     ActiveState, CommandFlags, ExitStatus, INFINITY, Level, MountEntry, Pid, Role, SpawnToken, Usec,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     Mounting,
@@ -40,10 +43,12 @@ impl State {
 }
 
 /// A mount's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Mount::new")]
 pub(crate) struct Mount {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     pub(crate) control: Option<Process>,
     /// The mount table's line.
     pub(crate) entry: Option<MountEntry>,

@@ -3,11 +3,14 @@
 //! waiting ⇄ running. The shell around the engine watches and says that something happened; whether that is what the
 //! unit waits for is looked up here.
 
-use super::{Life, Stage, Step, Wish};
+use serde::{Deserialize, Serialize};
+
+use super::{Life, Stage, Step, Wish, Word};
+use crate::saved::word;
 use crate::settings::{PathKind, PathSettings};
 use crate::{Action, ActiveState, Level, LoadState, Usec};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     Waiting,
@@ -16,10 +19,12 @@ enum State {
 }
 
 /// A path unit's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Path::new")]
 pub(crate) struct Path {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     /// Whether each path was there when we last looked.
     there: Vec<bool>,
     window: (Usec, u32),

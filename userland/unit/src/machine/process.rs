@@ -1,9 +1,11 @@
 //! One process of a unit, from the wish to have it to its end.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Pid, Role, SpawnToken};
 
 /// A process that was asked for; the pid comes with `Spawned`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     /// `None`: a process that the unit made itself (MAINPID=, PIDFile=).
     pub(crate) token: Option<SpawnToken>,
@@ -20,7 +22,8 @@ impl Process {
 }
 
 /// How the last run of a command line went.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Run {
     pub(crate) start: crate::Stamp,
     pub(crate) exit: crate::Stamp,

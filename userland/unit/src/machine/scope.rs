@@ -1,11 +1,14 @@
 //! The state machine of a scope, systemd.scope(5): processes that somebody else has started, watched over and stopped
 //! together. It lives as long as its cgroup has a process.
 
-use super::{Life, Stage, Step, kill::Force};
+use serde::{Deserialize, Serialize};
+
+use super::{Life, Stage, Step, Word, kill::Force};
+use crate::saved::word;
 use crate::settings::ScopeSettings;
 use crate::{Action, ActiveState, INFINITY, Level, Usec};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     Running,
@@ -17,10 +20,12 @@ enum State {
 }
 
 /// A scope's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Scope::new")]
 pub(crate) struct Scope {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     timer: Option<Usec>,
 }
 
@@ -34,6 +39,12 @@ impl Scope {
     /// PID 1's own.
     pub(crate) fn running() -> Scope {
         Scope { state: State::Running, ..Scope::new() }
+    }
+
+    /// It runs although nobody started it: PID 1 has lost its state.
+    pub(crate) fn found(&mut self, stage: &mut Stage<'_>) {
+        self.result = SUCCESS;
+        self.set_state(stage, State::Running);
     }
 
     fn set_state(&mut self, stage: &mut Stage<'_>, state: State) {

@@ -12,16 +12,19 @@ use std::collections::BTreeMap;
 
 pub(crate) use result::{ServiceResult, describe};
 
+use serde::{Deserialize, Serialize};
+
 use super::process::{Process, Run};
 use super::{Life, Stage, Step};
 use crate::exec::CommandLine;
+use crate::saved::pairs;
 use crate::settings::{ServiceSettings, ServiceType};
 use crate::{
     ActiveState, ConnectionId, Dependency, ExitStatus, INFINITY, Notify, Passed, Pid, Role, SpawnToken,
     Stamp, Unit, UnitName, UnitType, Usec,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum State {
     Dead,
     Condition,
@@ -36,6 +39,7 @@ pub(crate) enum State {
     StopSigterm,
     StopSigkill,
     StopPost,
+    FinalWatchdog,
     FinalSigterm,
     FinalSigkill,
     Failed,
@@ -58,6 +62,7 @@ impl State {
             State::StopSigterm => "stop-sigterm",
             State::StopSigkill => "stop-sigkill",
             State::StopPost => "stop-post",
+            State::FinalWatchdog => "final-watchdog",
             State::FinalSigterm => "final-sigterm",
             State::FinalSigkill => "final-sigkill",
             State::Failed => "failed",
@@ -92,7 +97,7 @@ impl State {
 }
 
 /// What the service last told of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Told {
     Ready,
     Reloading,
@@ -100,7 +105,8 @@ enum Told {
 }
 
 /// A service's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Service::new")]
 pub(crate) struct Service {
     state: State,
     pub(crate) result: ServiceResult,
@@ -114,12 +120,15 @@ pub(crate) struct Service {
     pub(crate) main_status: Option<ExitStatus>,
     /// The main process that has ended.
     pub(crate) main_ended: Option<Pid>,
+    #[serde(with = "pairs")]
     pub(crate) runs: BTreeMap<(Role, usize), Run>,
     timer: Option<Usec>,
     /// When the state's own time began, for EXTEND_TIMEOUT_USEC=.
     watchdog_timer: Option<Usec>,
     watchdog_override: Option<Usec>,
     told: Option<Told>,
+    /// BusName= has an owner.
+    bus_name_owned: bool,
     reload_by_notify: bool,
     pub(crate) status_text: Option<String>,
     pub(crate) status_errno: i32,
@@ -155,6 +164,7 @@ impl Service {
             watchdog_timer: None,
             watchdog_override: None,
             told: None,
+            bus_name_owned: false,
             reload_by_notify: false,
             status_text: None,
             status_errno: 0,

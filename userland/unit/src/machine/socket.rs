@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::control::Control;
-use super::{Life, Stage, Step, Wish, kill::Force};
+use super::{Life, Stage, Step, Wish, Word, kill::Force};
+use crate::saved::word;
 use crate::settings::SocketSettings;
 use crate::{
     Action, ActiveState, Connection, ConnectionId, ExitStatus, Level, LoadState, Pid, Role, SpawnToken, Usec,
 };
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     StartPre,
@@ -55,10 +58,12 @@ impl State {
 }
 
 /// A socket's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Socket::new")]
 pub(crate) struct Socket {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     pub(crate) control: Control,
     /// Open connections of Accept=yes, with whom they are to.
     connections: BTreeMap<ConnectionId, String>,

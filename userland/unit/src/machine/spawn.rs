@@ -21,7 +21,11 @@ impl Stage<'_> {
         passed: Vec<Passed>,
     ) -> Result<SpawnToken, String> {
         let unit = Arc::clone(&self.base.unit);
-        let exec = Arc::clone(&unit.exec);
+        let mut exec = Arc::clone(&unit.exec);
+        let start_only = unit.service().is_some_and(|service| service.root_directory_start_only);
+        if start_only && role != Role::Start {
+            Arc::make_mut(&mut exec).root_directory = None;
+        }
         let mut environment = self.environment(&exec, own, notify)?;
         environment.retain(|(name, value)| {
             !exec.unset_environment.iter().any(|unset| unset == name || *unset == format!("{name}={value}"))

@@ -1,12 +1,15 @@
 //! The state machine of a swap, systemd.swap(5): its work is done by swapon and swapoff, and /proc/swaps tells.
 
+use serde::{Deserialize, Serialize};
+
 use super::control::Control;
-use super::{Life, Stage, Step, kill::Force};
+use super::{Life, Stage, Step, Word, kill::Force};
 use crate::exec::CommandLine;
+use crate::saved::word;
 use crate::settings::SwapSettings;
 use crate::{ActiveState, CommandFlags, ExitStatus, Level, Pid, Role, SpawnToken, SwapEntry, Usec};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     Activating,
@@ -18,10 +21,12 @@ enum State {
 }
 
 /// A swap's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Swap::new")]
 pub(crate) struct Swap {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     pub(crate) control: Control,
     /// The line of /proc/swaps.
     pub(crate) entry: Option<SwapEntry>,

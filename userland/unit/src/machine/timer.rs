@@ -3,12 +3,15 @@
 //! waiting → running (its unit is at work) → waiting … → elapsed. A time of the calendar is kept by the wall clock and
 //! computed anew when that jumps; all others go by the monotonic clock.
 
-use super::{Life, Stage, Step, Wish};
+use serde::{Deserialize, Serialize};
+
+use super::{Life, Stage, Step, Wish, Word};
 use crate::load::STAMPS;
+use crate::saved::word;
 use crate::settings::{TimerBase, TimerSettings, TimerValue};
 use crate::{Action, ActiveState, Level, LoadState, Stamp, Usec};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Dead,
     Waiting,
@@ -30,10 +33,12 @@ impl State {
 }
 
 /// A timer's state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default = "Timer::new")]
 pub(crate) struct Timer {
     state: State,
-    pub(crate) result: &'static str,
+    #[serde(deserialize_with = "word")]
+    pub(crate) result: Word,
     pub(crate) last_trigger: Stamp,
     /// The next time by either clock.
     pub(crate) next_monotonic: Option<Usec>,

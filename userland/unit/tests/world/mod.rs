@@ -1,7 +1,7 @@
 //! A pretended machine for the engine: unit files in a map, processes that live until told otherwise.
 
 // each test takes what it needs of it
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -136,6 +136,7 @@ impl Probe for System {
 /// The engine with its pretended machine.
 pub struct Machine {
     pub engine: Engine,
+    pub host: Host,
     pub files: Files,
     pub system: System,
     pub now: Usec,
@@ -160,7 +161,8 @@ impl Machine {
             ..Host::default()
         };
         Machine {
-            engine: Engine::new(host),
+            engine: Engine::new(host.clone()),
+            host,
             files,
             system: System::default(),
             now: 1_000_000,
@@ -173,6 +175,22 @@ impl Machine {
             next_pid: 100,
             next_request: 0,
         }
+    }
+
+    /// Another engine goes on with the state of this one, as it is written and read.
+    pub fn reexecute(&mut self) {
+        let text = serde_json::to_string(&self.engine.save()).unwrap();
+        let mut other = Engine::new(self.host.clone());
+        let world = World {
+            now: self.now,
+            realtime: self.wall + self.now,
+            catalog: &self.files,
+            probe: &self.system,
+        };
+        let lost = other.restore(serde_json::from_str(&text).unwrap(), &world);
+        assert_eq!(lost, Vec::<String>::new());
+        assert_eq!(serde_json::to_string(&other.save()).unwrap(), text);
+        self.engine = other;
     }
 
     /// Hands an event in and carries out what comes back, until nothing comes back. All actions are kept in `seen`.
@@ -335,6 +353,7 @@ pub fn render(action: &Action) -> Option<String> {
         Action::Log { level, message, .. } if *level <= Level::Info => format!("log {message}"),
         Action::RemoveDirectories { paths, .. } => format!("remove {}", paths.join(" ")),
         Action::Shutdown(how) => format!("shutdown {how:?}"),
+        Action::RebootArgument(argument) => format!("the firmware gets {argument}"),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
 use unit::{JobMode, Verb};
 use wire::{Body, Fds};
 use zvariant::{Fd, Value};
@@ -14,6 +15,7 @@ use zvariant::{Fd, Value};
 use super::{Answer, Call, Method, Outcome, changes, done, reads, values};
 use crate::dbus::property::Facts;
 use crate::dbus::world::Failure;
+use crate::handover::{Inherited, Kept};
 
 /// The most inhibitors, and the most of one user other than root.
 const MOST: usize = 256;
@@ -47,7 +49,41 @@ struct Inhibitor {
     pipe: OwnedFd,
 }
 
+/// One, written down for PID 1 executed anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Saved {
+    what: String,
+    who: String,
+    why: String,
+    mode: String,
+    uid: u32,
+    pid: u32,
+    pipe: Kept,
+}
+
 impl Inhibitors {
+    /// Writes them down.
+    pub fn save(&self) -> Vec<Saved> {
+        let saved = |it: &Inhibitor| Saved {
+            what: it.what.clone(),
+            who: it.who.clone(),
+            why: it.why.clone(),
+            mode: it.mode.clone(),
+            uid: it.uid,
+            pid: it.pid,
+            pipe: Kept::of(&it.pipe),
+        };
+        self.0.iter().map(saved).collect()
+    }
+
+    /// Takes them over.
+    pub fn again(saved: Vec<Saved>, inherited: &mut Inherited) -> Inhibitors {
+        let again = |Saved { what, who, why, mode, uid, pid, pipe }: Saved| {
+            Some(Inhibitor { what, who, why, mode, uid, pid, pipe: inherited.take(&pipe)? })
+        };
+        Inhibitors(saved.into_iter().filter_map(again).collect())
+    }
+
     /// Those that are still held.
     fn held(&mut self) -> &mut Vec<Inhibitor> {
         self.0.retain(|inhibitor| {

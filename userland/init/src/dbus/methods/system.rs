@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::MemfdFlags;
 use unit::Shutdown;
 
-use super::{Call, Method, Outcome, changes, done, reads, values};
+use super::{Answer, Call, Method, Outcome, changes, done, reads, values};
 use crate::dbus::glob;
 use crate::dbus::world::Failure;
 
@@ -31,7 +31,7 @@ pub(super) const MANAGER: &[Method] = &[
     }),
     changes("Reexecute", "", "", |call, _| {
         call.world.reexecute();
-        done()
+        Ok(Answer::Never)
     }),
     changes("PowerOff", "", "", |call, _| power(call, Shutdown::PowerOff)),
     changes("Reboot", "", "", |call, _| power(call, Shutdown::Reboot)),

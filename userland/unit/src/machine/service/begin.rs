@@ -3,7 +3,7 @@
 use super::{PID_FILE_INTERVAL, Service, ServiceResult, State, Told, settings};
 use crate::machine::process::Process;
 use crate::machine::{Stage, kill::Force};
-use crate::settings::ServiceType;
+use crate::settings::{ExitType, ServiceType};
 use crate::{INFINITY, Level, Pid, Role, Target};
 
 impl Service {
@@ -88,6 +88,16 @@ impl Service {
         self.set_main(stage, Process { token: None, pid: Some(pid), line: (Role::Start, 0), ignore_failure });
     }
 
+    /// It runs although nobody started it: PID 1 has lost its state.
+    pub(crate) fn found(&mut self, stage: &mut Stage<'_>, main: Option<Pid>) {
+        self.result = ServiceResult::Success;
+        if let Some(main) = main {
+            self.adopt_main(stage, main);
+        }
+        self.feed_watchdog(stage);
+        self.enter_running(stage, ServiceResult::Success);
+    }
+
     pub(super) fn enter_start_post(&mut self, stage: &mut Stage<'_>) {
         self.feed_watchdog(stage);
         self.enter_control(stage, Role::StartPost, State::StartPost);
@@ -162,7 +172,7 @@ impl Service {
     pub(super) fn is_executed(&mut self, stage: &mut Stage<'_>, token: crate::SpawnToken) {
         let kind = settings(stage).kind;
         let is_main = self.main.as_ref().is_some_and(|main| main.token == Some(token));
-        if is_main && self.state == State::Start && matches!(kind, ServiceType::Exec | ServiceType::Dbus) {
+        if is_main && self.state == State::Start && kind == ServiceType::Exec {
             self.enter_start_post(stage);
         }
     }
@@ -233,15 +243,21 @@ impl Service {
             self.result = result;
         }
         let good = match self.main_alive() {
-            Some(alive) => alive,
-            None => !stage.processes().is_empty(),
+            _ if settings.kind == ServiceType::Dbus && !self.bus_name_owned => false,
+            Some(false) if settings.exit_type == ExitType::Main => false,
+            Some(true) => true,
+            _ => !stage.processes().is_empty(),
         };
         if good {
             match self.told {
                 Some(Told::Reloading) => self.enter_reload_by_notify(stage),
                 Some(Told::Stopping) => self.enter_stop_by_notify(stage),
                 _ => {
-                    self.arm(stage, settings.runtime_max);
+                    let extra = match settings.runtime_extra {
+                        0 => 0,
+                        most => (stage.world.probe.random_id() % u128::from(most)) as u64,
+                    };
+                    self.arm(stage, settings.runtime_max.saturating_add(extra));
                     self.set_state(stage, State::Running);
                 }
             }

@@ -50,7 +50,7 @@ impl Service {
         let mut state = state;
         loop {
             let force = match state {
-                State::StopWatchdog => Force::Watchdog,
+                State::StopWatchdog | State::FinalWatchdog => Force::Watchdog,
                 State::StopSigterm if self.stopping_for_restart => Force::AskForRestart,
                 State::StopSigterm | State::FinalSigterm => Force::Ask,
                 _ => Force::Kill,
@@ -71,7 +71,7 @@ impl Service {
                 State::StopWatchdog | State::StopSigterm | State::StopSigkill => {
                     return self.enter_stop_post(stage, ServiceResult::Success);
                 }
-                State::FinalSigterm if send_sigkill => State::FinalSigkill,
+                State::FinalWatchdog | State::FinalSigterm if send_sigkill => State::FinalSigkill,
                 _ => return self.enter_dead(stage, ServiceResult::Success, true),
             };
         }
@@ -160,6 +160,13 @@ impl Service {
         if self.state == State::AutoRestart {
             let time = settings(stage).restart_usec.max(100_000);
             self.arm(stage, time);
+        }
+    }
+
+    /// The unit's job is over, perhaps without what it was for: a restart that is still due needs its time again.
+    pub(crate) fn job_is_over(&mut self, stage: &mut Stage<'_>) {
+        if self.timer.is_none() && settings(stage).restart_usec != INFINITY {
+            self.restart_postponed(stage);
         }
     }
 

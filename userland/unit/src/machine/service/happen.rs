@@ -3,7 +3,7 @@
 use super::{Service, ServiceResult, State, Told, result, settings};
 use crate::machine::Stage;
 use crate::machine::kill::Force;
-use crate::settings::{NotifyAccess, ServiceType};
+use crate::settings::{NotifyAccess, OomPolicy, ServiceType, TimeoutMode};
 use crate::{Action, ExitStatus, INFINITY, Level, Notify, Pid, Role};
 
 /// How a descriptor without FDNAME= is called.
@@ -63,7 +63,7 @@ impl Service {
                 self.enter_stop_post(stage, outcome);
             }
             State::StopPost if alone => self.enter_signal(stage, State::FinalSigterm, outcome),
-            State::FinalSigterm | State::FinalSigkill if alone => {
+            State::FinalWatchdog | State::FinalSigterm | State::FinalSigkill if alone => {
                 self.enter_dead(stage, outcome, true);
             }
             _ => {}
@@ -164,7 +164,7 @@ impl Service {
                 self.enter_stop_post(stage, outcome);
             }
             State::StopPost => self.enter_signal(stage, State::FinalSigterm, outcome),
-            State::FinalSigterm | State::FinalSigkill if main_gone => {
+            State::FinalWatchdog | State::FinalSigterm | State::FinalSigkill if main_gone => {
                 self.enter_dead(stage, outcome, true);
             }
             _ => {}
@@ -189,7 +189,7 @@ impl Service {
             State::StopWatchdog | State::StopSigterm | State::StopSigkill if none => {
                 self.enter_stop_post(stage, ServiceResult::Success);
             }
-            State::StopPost | State::FinalSigterm | State::FinalSigkill if none => {
+            State::StopPost | State::FinalWatchdog | State::FinalSigterm | State::FinalSigkill if none => {
                 self.enter_dead(stage, ServiceResult::Success, true);
             }
             // what KillMode= had left behind is gone
@@ -218,7 +218,7 @@ impl Service {
     }
 
     fn timed_out(&mut self, stage: &mut Stage<'_>) {
-        let send_sigkill = stage.base.unit.kill.send_sigkill;
+        let settings = settings(stage);
         let timeout = ServiceResult::Timeout;
         let name = stage.name();
         if self.state != State::AutoRestart {
@@ -229,8 +229,15 @@ impl Service {
             stage.log(Level::Warning, message);
         }
         match self.state {
-            State::Condition | State::StartPre | State::Start => self.give_up(stage, timeout),
-            State::StartPost | State::Running => self.enter_stop(stage, timeout),
+            State::Condition | State::StartPre | State::Start | State::StartPost => {
+                match (settings.timeout_start_mode, self.state) {
+                    (TimeoutMode::Terminate, State::StartPost) => self.enter_stop(stage, timeout),
+                    (TimeoutMode::Terminate, _) => self.give_up(stage, timeout),
+                    (TimeoutMode::Abort, _) => self.enter_signal(stage, State::StopWatchdog, timeout),
+                    (TimeoutMode::Kill, _) => self.kill_at_once(stage, timeout),
+                }
+            }
+            State::Running => self.enter_stop(stage, timeout),
             State::Reload => {
                 if let Some(control) = self.control.take() {
                     stage.kill(Force::Kill, None, Some(&control));
@@ -239,21 +246,88 @@ impl Service {
                 self.told = None;
                 self.enter_running(stage, ServiceResult::Success);
             }
-            State::Stop => self.enter_signal(stage, State::StopSigterm, timeout),
-            State::StopWatchdog | State::StopSigterm if send_sigkill => {
-                self.enter_signal(stage, State::StopSigkill, timeout);
+            State::Stop => match settings.timeout_stop_mode {
+                TimeoutMode::Terminate => self.enter_signal(stage, State::StopSigterm, timeout),
+                TimeoutMode::Abort => self.enter_signal(stage, State::StopWatchdog, timeout),
+                TimeoutMode::Kill => self.kill_at_once(stage, timeout),
+            },
+            State::StopSigterm if settings.timeout_stop_mode == TimeoutMode::Abort => {
+                self.enter_signal(stage, State::StopWatchdog, timeout);
             }
-            State::StopWatchdog | State::StopSigterm | State::StopSigkill => {
-                self.enter_stop_post(stage, timeout)
+            State::StopWatchdog | State::StopSigterm => self.kill_at_once(stage, timeout),
+            State::StopSigkill => self.enter_stop_post(stage, timeout),
+            State::StopPost => match settings.timeout_stop_mode {
+                TimeoutMode::Terminate => self.enter_signal(stage, State::FinalSigterm, timeout),
+                TimeoutMode::Abort => self.enter_signal(stage, State::FinalWatchdog, timeout),
+                TimeoutMode::Kill => self.kill_for_good(stage, timeout),
+            },
+            State::FinalSigterm if settings.timeout_stop_mode == TimeoutMode::Abort => {
+                self.enter_signal(stage, State::FinalWatchdog, timeout);
             }
-            State::StopPost => self.enter_signal(stage, State::FinalSigterm, timeout),
-            State::FinalSigterm if send_sigkill => {
-                self.enter_signal(stage, State::FinalSigkill, timeout);
-            }
-            State::FinalSigterm => self.enter_dead(stage, timeout, false),
+            State::FinalWatchdog | State::FinalSigterm => self.kill_for_good(stage, timeout),
             State::FinalSigkill => self.enter_dead(stage, timeout, true),
             State::AutoRestart => self.enter_restart(stage),
             State::Dead | State::Exited | State::Failed => {}
+        }
+    }
+
+    /// SIGKILL where SendSIGKILL= lets it.
+    fn kill_at_once(&mut self, stage: &mut Stage<'_>, result: ServiceResult) {
+        if stage.base.unit.kill.send_sigkill {
+            self.enter_signal(stage, State::StopSigkill, result);
+        } else {
+            self.enter_stop_post(stage, result);
+        }
+    }
+
+    fn kill_for_good(&mut self, stage: &mut Stage<'_>, result: ServiceResult) {
+        if stage.base.unit.kill.send_sigkill {
+            self.enter_signal(stage, State::FinalSigkill, result);
+        } else {
+            self.enter_dead(stage, result, false);
+        }
+    }
+
+    /// The kernel has killed a process of the unit, for want of memory.
+    pub(crate) fn out_of_memory(&mut self, stage: &mut Stage<'_>) {
+        let oom = ServiceResult::OomKill;
+        stage.log(
+            Level::Warning,
+            format!("{}: A process of this unit has been killed by the OOM killer.", stage.name()),
+        );
+        let policy = settings(stage).oom_policy.unwrap_or(OomPolicy::Stop);
+        if policy == OomPolicy::Continue {
+            return;
+        }
+        let stops = policy == OomPolicy::Stop;
+        match self.state {
+            State::Condition | State::StartPre | State::Start | State::StartPost | State::Stop => {
+                let state = if stops { State::StopSigterm } else { State::StopSigkill };
+                self.enter_signal(stage, state, oom);
+            }
+            State::Running | State::Exited if stops => self.enter_stop(stage, oom),
+            State::Running | State::Exited => self.enter_signal(stage, State::StopSigkill, oom),
+            State::StopWatchdog | State::StopSigterm => self.enter_signal(stage, State::StopSigkill, oom),
+            State::StopSigkill | State::FinalSigkill => self.fail(oom),
+            State::StopPost | State::FinalWatchdog | State::FinalSigterm => {
+                self.enter_signal(stage, State::FinalSigkill, oom);
+            }
+            _ => {}
+        }
+    }
+
+    /// BusName= has an owner on the bus now, or none any more.
+    pub(crate) fn bus_name_changed(&mut self, stage: &mut Stage<'_>, owned: bool) {
+        let settings = settings(stage);
+        if settings.kind != ServiceType::Dbus {
+            return;
+        }
+        self.bus_name_owned = owned;
+        match self.state {
+            State::Start if owned => self.enter_start_post(stage),
+            // it finds out what to do
+            State::Running => self.enter_running(stage, ServiceResult::Success),
+            _ => {}
         }
     }
 

@@ -1,11 +1,13 @@
 //! How a service's run went, and whether Restart= has it run again: systemd.service(5)'s table.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ExitStatus;
 use crate::load::{signal_name, status_name};
 use crate::settings::{ExitSet, Restart, ServiceSettings, ServiceType};
 
 /// The first thing that went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ServiceResult {
     Success,
     Resources,
@@ -17,6 +19,7 @@ pub(crate) enum ServiceResult {
     Watchdog,
     StartLimitHit,
     SkipCondition,
+    OomKill,
 }
 
 impl ServiceResult {
@@ -32,6 +35,7 @@ impl ServiceResult {
             ServiceResult::Watchdog => "watchdog",
             ServiceResult::StartLimitHit => "start-limit-hit",
             ServiceResult::SkipCondition => "exec-condition",
+            ServiceResult::OomKill => "oom-kill",
         }
     }
 
@@ -116,6 +120,7 @@ mod tests {
             (CoreDump, [false, true, false, true, true, true, false]),
             (Timeout, [false, true, false, true, true, false, false]),
             (ServiceResult::Watchdog, [false, true, false, true, true, false, true]),
+            (OomKill, [false, true, false, true, true, false, false]),
             (SkipCondition, [false; 7]),
         ] {
             for (restart, expected) in policies.into_iter().zip(expected) {
