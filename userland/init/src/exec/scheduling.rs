@@ -1,6 +1,7 @@
 //! Resource limits, the OOM killer's score, and when and where a child runs.
 
 use std::fs;
+use std::io;
 use std::num::NonZeroU64;
 
 use linux::scheduling::{set_io_priority, set_memory_policy, set_policy};
@@ -17,10 +18,15 @@ const ONLINE_NODES: &str = "/sys/devices/system/node";
 /// Tells the kernel everything but the limits, which PID 1's own values came down to.
 pub fn apply(exec: &ExecSettings) -> Result<(), Failure> {
     let wanted = &exec.scheduling;
-    let score = wanted.oom_score_adjust.unwrap_or(0);
-    fs::write("/proc/self/oom_score_adj", score.to_string())
-        .or_else(|error| if wanted.oom_score_adjust.is_none() { Ok(()) } else { Err(error) })
-        .map_err(|error| Failure::new(status::OOM_ADJUST, "cannot adjust the OOM score", error))?;
+    if let Some(score) = wanted.oom_score_adjust {
+        // in a container, not even PID 1 may lower it: the unit runs without, as under systemd
+        match fs::write("/proc/self/oom_score_adj", score.to_string()) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(Failure::new(status::OOM_ADJUST, "cannot adjust the OOM score", error));
+            }
+            _ => {}
+        }
+    }
     if let Some(filter) = wanted.coredump_filter {
         fs::write("/proc/self/coredump_filter", format!("{filter:#x}"))
             .map_err(|error| Failure::new(status::LIMITS, "cannot set the core dump filter", error))?;

@@ -108,7 +108,7 @@ fn line(job: Job) -> Line {
 fn ordered(call: &mut Call<'_>, dependency: &str) -> Outcome {
     let id: u32 = call.message.body()?;
     let job = find(call, id)?;
-    let facts = call.world.facts(&job.unit);
+    let facts = call.world.state_facts(&job.unit);
     let others: Vec<String> = match facts.get(dependency) {
         Some(Value::Array(names)) => {
             names.iter().filter_map(|name| String::try_from(name.clone()).ok()).collect()
