@@ -4,7 +4,7 @@
 //! The root is an overlay in memory over the tree of `ci/bench`, which stays as it is. Needs root.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -140,11 +140,6 @@ impl Container {
         let text = fs::read_to_string(format!("/proc/{}/status", self.init)).unwrap_or_default();
         let row = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
         row.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(f64::NAN) / 1024.0
-    }
-
-    /// The socket on which PID 1 talks D-Bus with root.
-    pub fn socket(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root/run/systemd/private", self.init))
     }
 }
 

@@ -7,7 +7,6 @@ mod container;
 mod debian;
 mod journal;
 mod login;
-mod manager;
 mod median;
 mod sizes;
 mod units;

@@ -1,5 +1,5 @@
 //! PID 1 with many units, beside systemd with the same ones: the boot to multi-user, its CPU time, its memory; and what
-//! it takes to start and stop a trivial service, by systemctl and over D-Bus alone.
+//! it takes to start and stop a trivial service, by Debian's systemctl.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,6 @@ use std::time::Instant;
 use qemu::{Artifacts, Error, Result};
 
 use crate::container::{Container, Side};
-use crate::manager::Manager;
 use crate::median::Figures;
 
 /// How many units are there beside Debian's own.
@@ -37,7 +36,6 @@ struct Figure {
     cpu: Figures,
     memory: Figures,
     systemctl: Figures,
-    bus: Figures,
 }
 
 /// Boots both sides in containers, in turn, and prints their medians and ratios.
@@ -55,7 +53,6 @@ pub fn print(artifacts: &Artifacts, programs: &Path, tree: &Path, runs: u32) -> 
                 figure.cpu.add(container.cpu());
                 figure.memory.add(container.memory());
                 figure.systemctl.add(by_systemctl(&container)?);
-                figure.bus.add(by_bus(&container)?);
             }
             eprintln!("{count} units: run {} of {runs}", run + 1);
         }
@@ -66,7 +63,6 @@ pub fn print(artifacts: &Artifacts, programs: &Path, tree: &Path, runs: u32) -> 
         row("CPU time of PID 1 until then, s", &ours.cpu, &theirs.cpu);
         row("PID 1's own memory, MiB", &ours.memory, &theirs.memory);
         row("start and stop by systemctl, ms", &ours.systemctl, &theirs.systemctl);
-        row("start and stop over D-Bus, ms", &ours.bus, &theirs.bus);
         println!();
     }
     Ok(())
@@ -104,15 +100,4 @@ fn by_systemctl(container: &Container) -> Result<f64> {
         return Err(Error::Usage(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
     Ok(took.as_secs_f64() * 1000.0 / f64::from(ROUNDS))
-}
-
-/// The same over one connection.
-fn by_bus(container: &Container) -> Result<f64> {
-    let mut manager = Manager::connect(&container.socket())?;
-    let began = Instant::now();
-    for _ in 0..ROUNDS {
-        manager.run("StartUnit", "trivial.service")?;
-        manager.run("StopUnit", "trivial.service")?;
-    }
-    Ok(began.elapsed().as_secs_f64() * 1000.0 / f64::from(ROUNDS))
 }

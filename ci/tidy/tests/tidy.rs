@@ -26,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("corten", SERVICES),
     ("image", &["update-engine"]),
     ("qemu", &[]),
-    ("figures", &["qemu", "wire"]),
+    ("figures", &["qemu"]),
     ("tidy", &[]),
 ];
 
