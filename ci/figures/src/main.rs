@@ -3,11 +3,13 @@
 //! Absolute times vary between hosts; the ratios are what to quote.
 
 mod boot;
+mod container;
 mod debian;
 mod journal;
 mod login;
 mod median;
 mod sizes;
+mod units;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ enum What {
     Sizes,
     /// From PID 1 to multi-user, and memory in use, beside Debian with systemd
     Boot,
+    /// PID 1 with 20, 200 and 1,000 more units in a container, beside systemd
+    Units,
     /// From QEMU's start to an SSH login, on BIOS and UEFI
     Login,
     /// Messages a second that the journal takes in, beside systemd's
@@ -69,6 +73,9 @@ fn measure(cli: &Cli) -> Result<()> {
         login::print(&artifacts, cli.runs)?;
     }
     let programs = cli.programs.clone().unwrap_or_else(|| artifacts.directory().join("bin"));
+    if wanted(What::Units) {
+        units::print(&artifacts, &programs, &cli.debian, cli.runs)?;
+    }
     if wanted(What::JournalIntake) {
         journal::intake(&programs, cli.runs)?;
     }

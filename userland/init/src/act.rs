@@ -103,7 +103,7 @@ impl Manager {
             Action::JobQueued { job, request, unit } => self.tell(News::Queued { job, request, unit }),
             Action::JobDone { job, requests, unit, result } => {
                 self.tell(News::Done { job, requests, unit, result });
-                if self.engine.jobs().is_empty() {
+                if !self.engine.is_busy() {
                     self.finished();
                 }
             }

@@ -13,22 +13,27 @@ mod read;
 mod request;
 mod run;
 mod save;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use entry::{Entry, Machine, cgroup_path};
 pub use save::Saved;
+use shared::Shared;
 
 use crate::graph::Graph;
 use crate::job::Job;
 use crate::machine::Effects;
+use crate::settings::{CgroupSettings, ExecSettings};
 use crate::{
     Action, ActiveState, Device, Event, Host, JobId, JobKind, JobMode, JobResult, KillWhom, Level,
     MountEntry, Notify, Pid, SwapEntry, Target, UnitName, World,
 };
 
-/// More steps than any event can lead to: beyond it, something goes round in circles.
+/// More steps than any event can lead to, at least and for each unit in memory: beyond it, something goes round in
+/// circles.
 const MOST_STEPS: usize = 20_000;
+const MOST_STEPS_EACH: usize = 100;
 
 /// The whole state of the manager.
 #[derive(Debug)]
@@ -39,9 +44,13 @@ pub struct Engine {
     pub(crate) graph: Graph,
     /// The graph lacks what only drawing it anew would bring; that is done when units come in.
     graph_is_old: bool,
+    exec_settings: Shared<ExecSettings>,
+    cgroup_settings: Shared<CgroupSettings>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     last_job: u32,
     queue: BTreeSet<JobId>,
+    /// The jobs that were held back by the job of a unit: to be looked at again when that one is over.
+    held_back: BTreeMap<UnitName, BTreeSet<JobId>>,
     fx: Effects,
     mounts: BTreeMap<String, MountEntry>,
     swaps: BTreeMap<String, SwapEntry>,
@@ -58,9 +67,12 @@ impl Engine {
             aliases: BTreeMap::new(),
             graph: Graph::default(),
             graph_is_old: false,
+            exec_settings: Shared::new(),
+            cgroup_settings: Shared::new(),
             jobs: BTreeMap::new(),
             last_job: 0,
             queue: BTreeSet::new(),
+            held_back: BTreeMap::new(),
             fx: Effects::default(),
             mounts: BTreeMap::new(),
             swaps: BTreeMap::new(),
@@ -115,7 +127,7 @@ impl Engine {
 
     /// Draws every conclusion, one step at a time, until there is nothing left to do at once.
     fn settle(&mut self, world: &World<'_>) {
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MOST_STEPS.max(self.entries.len().saturating_mul(MOST_STEPS_EACH)) {
             if let Some(change) = self.fx.changes.pop_front() {
                 self.react(&change, world);
             } else if let Some(unit) = self.fx.restarts.pop_front() {

@@ -1,5 +1,6 @@
 //! The kinds of dependencies, and the graph of them in both directions.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::UnitName;
@@ -93,7 +94,9 @@ impl Dependency {
 /// Who depends on whom: every edge is there from both ends.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    edges: BTreeMap<UnitName, BTreeMap<Dependency, BTreeSet<UnitName>>>,
+    /// The edges of a unit, sorted: a thousand units have some ten thousand, and as tables of tables of names they
+    /// would take more memory than the units.
+    edges: BTreeMap<UnitName, Vec<(Dependency, UnitName)>>,
 }
 
 impl Graph {
@@ -103,7 +106,13 @@ impl Graph {
             return;
         }
         let mut half = |a: &UnitName, kind, b: &UnitName| {
-            self.edges.entry(a.clone()).or_default().entry(kind).or_default().insert(b.clone());
+            let edges = match self.edges.get_mut(a) {
+                Some(edges) => edges,
+                None => self.edges.entry(a.clone()).or_default(),
+            };
+            if let Err(place) = edges.binary_search_by(|edge| order(edge, kind, b)) {
+                edges.insert(place, (kind, b.clone()));
+            }
         };
         half(from, kind, to);
         half(to, kind.inverse(), from);
@@ -111,33 +120,35 @@ impl Graph {
 
     /// Takes a unit out, with all its edges.
     pub fn remove(&mut self, unit: &UnitName) {
-        for (kind, others) in self.edges.remove(unit).unwrap_or_default() {
-            for other in others {
-                if let Some(names) =
-                    self.edges.get_mut(&other).and_then(|edges| edges.get_mut(&kind.inverse()))
-                {
-                    names.remove(unit);
-                }
+        for (kind, other) in self.edges.remove(unit).unwrap_or_default() {
+            if let Some(edges) = self.edges.get_mut(&other)
+                && let Ok(place) = edges.binary_search_by(|edge| order(edge, kind.inverse(), unit))
+            {
+                edges.remove(place);
             }
         }
     }
 
     /// The units at the other end of these kinds of edges, each once, in the order of the kinds.
     pub fn of(&self, unit: &UnitName, kinds: &[Dependency]) -> Vec<UnitName> {
+        if let [kind] = kinds {
+            return self.each(unit, *kind).cloned().collect();
+        }
         let mut seen = BTreeSet::new();
-        let Some(edges) = self.edges.get(unit) else { return Vec::new() };
         kinds
             .iter()
-            .filter_map(|kind| edges.get(kind))
-            .flatten()
+            .flat_map(|kind| self.each(unit, *kind))
             .filter(|name| seen.insert(*name))
             .cloned()
             .collect()
     }
 
     /// The units at the other end of one kind of edges.
-    pub fn each(&self, unit: &UnitName, kind: Dependency) -> impl Iterator<Item = &UnitName> {
-        self.edges.get(unit).and_then(|edges| edges.get(&kind)).into_iter().flatten()
+    pub fn each(&self, unit: &UnitName, kind: Dependency) -> impl DoubleEndedIterator<Item = &UnitName> {
+        let edges = self.edges.get(unit).map(Vec::as_slice).unwrap_or_default();
+        let begin = edges.partition_point(|(other, _)| *other < kind);
+        let end = edges.partition_point(|(other, _)| *other <= kind);
+        edges.get(begin..end).into_iter().flatten().map(|(_, name)| name)
     }
 
     /// Whether a unit has, or had, edges.
@@ -147,18 +158,23 @@ impl Graph {
 
     /// Whether there is such an edge.
     pub fn has(&self, from: &UnitName, kind: Dependency, to: &UnitName) -> bool {
-        self.edges.get(from).and_then(|edges| edges.get(&kind)).is_some_and(|names| names.contains(to))
+        let edges = self.edges.get(from);
+        edges.is_some_and(|edges| edges.binary_search_by(|edge| order(edge, kind, to)).is_ok())
     }
 
     /// All edges of a unit.
     pub fn all(&self, unit: &UnitName) -> BTreeMap<Dependency, Vec<UnitName>> {
-        self.edges
-            .get(unit)
-            .into_iter()
-            .flatten()
-            .map(|(kind, names)| (*kind, names.iter().cloned().collect()))
-            .collect()
+        let mut all: BTreeMap<Dependency, Vec<UnitName>> = BTreeMap::new();
+        for (kind, name) in self.edges.get(unit).into_iter().flatten() {
+            all.entry(*kind).or_default().push(name.clone());
+        }
+        all
     }
+}
+
+/// Where an edge stands to another one: by kind, then by name.
+fn order(edge: &(Dependency, UnitName), kind: Dependency, name: &UnitName) -> Ordering {
+    edge.0.cmp(&kind).then_with(|| edge.1.cmp(name))
 }
 
 #[cfg(test)]

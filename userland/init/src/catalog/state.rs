@@ -1,12 +1,14 @@
 //! The state of every unit file, as `systemctl list-unit-files` shows it.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirEntry};
+use std::path::{Path, PathBuf};
 
 use unit::{UnitFileState, UnitName};
 
-use super::find::{Entry, drop_ins, entries, entry_at, follow, read};
+use super::find::{Entry, drop_ins, entry_at, follow, read};
 use super::install::Install;
 use super::{Directories, RUNTIME};
 
@@ -41,8 +43,15 @@ const GENERATED: [&str; 3] =
 /// The links in the operator's folders, and until the next boot in those of generators: under which name, to which
 /// file name.
 struct Links {
-    config: Vec<(String, String)>,
-    runtime: Vec<(String, String)>,
+    config: Vec<Link>,
+    runtime: Vec<Link>,
+}
+
+/// A link: its name, where it is, and the name of what it leads to, once that was asked.
+struct Link {
+    name: String,
+    path: PathBuf,
+    target: OnceCell<OsString>,
 }
 
 impl Links {
@@ -53,26 +62,46 @@ impl Links {
     }
 }
 
-fn links_in(folder: &Path) -> Vec<(String, String)> {
+impl Link {
+    fn target(&self) -> &OsStr {
+        let read = || {
+            let target = fs::read_link(&self.path).unwrap_or_default();
+            target.file_name().unwrap_or_default().to_owned()
+        };
+        self.target.get_or_init(read)
+    }
+}
+
+fn links_in(folder: &Path) -> Vec<Link> {
     let mut links = Vec::new();
-    let mut add = |file: &str, path: &Path| {
-        let target = fs::read_link(path).unwrap_or_default();
-        links.push((file.to_owned(), target.file_name().unwrap_or_default().to_string_lossy().into_owned()));
-    };
-    for (file, path) in entries(folder) {
-        let file = file.to_string_lossy().into_owned();
-        if path.is_symlink() {
+    for (name, entry) in listed(folder) {
+        if is_link(&entry) {
+            let link = link(name, &entry);
             // A link of the file's own name makes it known, not enabled.
-            if path.file_name() != fs::read_link(&path).unwrap_or_default().file_name() {
-                add(&file, &path);
+            if link.target() != OsStr::new(&link.name) {
+                links.push(link);
             }
-        } else if file.ends_with(".wants") || file.ends_with(".requires") {
-            for (file, path) in entries(&path).iter().filter(|(_, path)| path.is_symlink()) {
-                add(&file.to_string_lossy(), path);
-            }
+        } else if name.ends_with(".wants") || name.ends_with(".requires") {
+            let inside = listed(&entry.path()).into_iter().filter(|(_, entry)| is_link(entry));
+            links.extend(inside.map(|(name, entry)| link(name, &entry)));
         }
     }
     links
+}
+
+/// The entries of a folder by name, sorted. What an entry is, the listing says: a unit's state is asked for often,
+/// and there may be thousands of files.
+fn listed(folder: &Path) -> BTreeMap<String, DirEntry> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry)).collect()
+}
+
+fn is_link(entry: &DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_symlink())
+}
+
+fn link(name: String, entry: &DirEntry) -> Link {
+    Link { name, path: entry.path(), target: OnceCell::new() }
 }
 
 fn state_with(all: &Directories, links: &Links, name: &UnitName) -> Option<UnitFileState> {
@@ -117,7 +146,7 @@ fn of_file(all: &Directories, links: &Links, name: &UnitName, path: &Path) -> Un
     names.push(name.to_string());
     let default = install.default_instance.as_deref().filter(|_| name.is_template());
     names.extend(default.and_then(|instance| name.with_instance(instance).ok()).map(|name| name.to_string()));
-    let enabled = |links: &[(String, String)]| links.iter().any(|(link, _)| names.contains(link));
+    let enabled = |links: &[Link]| links.iter().any(|link| names.contains(&link.name));
     if enabled(&links.config) {
         return UnitFileState::Enabled;
     }
@@ -131,7 +160,7 @@ fn of_file(all: &Directories, links: &Links, name: &UnitName, path: &Path) -> Un
     let mut others = links.config.iter().chain(&links.runtime);
     match (install.asks(), install.also.is_empty()) {
         // Linked, but under other names: another instance, another alias.
-        _ if others.any(|(_, target)| target == name.as_str()) => UnitFileState::Indirect,
+        _ if others.any(|link| link.target() == OsStr::new(name.as_str())) => UnitFileState::Indirect,
         (true, _) => UnitFileState::Disabled,
         (false, false) => UnitFileState::Indirect,
         (false, true) => UnitFileState::Static,

@@ -114,6 +114,47 @@ fn listed(status: &UnitStatus) -> Listed {
     }
 }
 
+impl Manager {
+    /// All that the engine knows of a unit, and of what has to be looked up what is wanted.
+    fn facts_where(&self, name: &str, wanted: impl Fn(&str) -> bool) -> Facts {
+        let Some(status) = UnitName::parse(name).ok().and_then(|name| self.engine().status(&name)) else {
+            return Facts::new();
+        };
+        let unit = &status.definition;
+        let name = &unit.name;
+        let mut facts = facts::of_unit(&status);
+        let freezes = matches!(name.unit_type(), UnitType::Service | UnitType::Scope | UnitType::Slice);
+        facts.extend([
+            ("Transient", Value::from(self.is_transient(name))),
+            ("CanFreeze", freezes.into()),
+            ("CanClean", strings(control::cleanable(unit).into_iter().map(|(kind, _)| kind))),
+            ("CollectMode", if unit.collect_failed { "inactive-or-failed" } else { "inactive" }.into()),
+        ]);
+        if wanted("UnitFileState") || wanted("UnitFilePreset") {
+            facts::of_unit_file(self.catalog(), unit, &mut facts);
+        }
+        if ["MemoryCurrent", "TasksCurrent", "CPUUsageNSec"].into_iter().any(&wanted) {
+            let resources = self.resources(name);
+            let measured = [
+                ("MemoryCurrent", resources.memory_current),
+                ("TasksCurrent", resources.tasks_current),
+                ("CPUUsageNSec", resources.cpu_usage_nsec),
+            ];
+            facts.extend(measured.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?)))));
+        }
+        if wanted("ControlGroup") {
+            facts.insert("ControlGroup", self.cgroup_of(name).unwrap_or_default().into());
+        }
+        if wanted("NeedDaemonReload") {
+            facts.insert("NeedDaemonReload", self.is_stale(unit).into());
+        }
+        if wanted("FreezerState") {
+            facts.insert("FreezerState", control::freezer_state(self, name).into());
+        }
+        facts
+    }
+}
+
 impl World for Manager {
     fn unit(&self, name: &str) -> Option<Listed> {
         self.engine().status(&UnitName::parse(name).ok()?).as_ref().map(listed)
@@ -139,33 +180,11 @@ impl World for Manager {
     }
 
     fn facts(&self, name: &str) -> Facts {
-        let Some(status) = UnitName::parse(name).ok().and_then(|name| self.engine().status(&name)) else {
-            return Facts::new();
-        };
-        let name = &status.definition.name;
-        let mut facts = facts::of_unit(&status);
-        facts::of_unit_file(self.catalog(), &status.definition, &mut facts);
-        let resources = self.resources(name);
-        let measured = [
-            ("MemoryCurrent", resources.memory_current),
-            ("TasksCurrent", resources.tasks_current),
-            ("CPUUsageNSec", resources.cpu_usage_nsec),
-        ];
-        facts.extend(measured.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?)))));
-        facts.insert("ControlGroup", self.cgroup_of(name).unwrap_or_default().into());
-        let freezes = matches!(name.unit_type(), UnitType::Service | UnitType::Scope | UnitType::Slice);
-        facts.extend([
-            ("NeedDaemonReload", Value::from(self.is_stale(&status.definition))),
-            ("Transient", Value::from(self.is_transient(name))),
-            ("CanFreeze", freezes.into()),
-            ("FreezerState", control::freezer_state(self, name).into()),
-            ("CanClean", strings(control::cleanable(&status.definition).into_iter().map(|(kind, _)| kind))),
-            (
-                "CollectMode",
-                if status.definition.collect_failed { "inactive-or-failed" } else { "inactive" }.into(),
-            ),
-        ]);
-        facts
+        self.facts_where(name, |_| true)
+    }
+
+    fn facts_for(&self, name: &str, property: &str) -> Facts {
+        self.facts_where(name, |known| known == property)
     }
 
     fn state_facts(&self, name: &str) -> Facts {
@@ -180,10 +199,7 @@ impl World for Manager {
 
     fn manager_facts(&self) -> Facts {
         let engine = self.engine();
-        let statuses: Vec<UnitStatus> =
-            engine.units().iter().filter_map(|name| engine.status(name)).collect();
-        let failed =
-            statuses.iter().filter(|status| status.active == unit::ActiveState::Failed).count() as u32;
+        let failed = engine.failed_count() as u32;
         let jobs = engine.jobs();
         let times = self.times();
         let stopping = jobs.iter().any(|job| job.unit.as_str() == "shutdown.target" && !job.kind.stops());
@@ -195,7 +211,7 @@ impl World for Manager {
         };
         let mut facts = Facts::from([
             ("SystemState", Value::from(state)),
-            ("NNames", (statuses.iter().map(|status| status.names.len()).sum::<usize>() as u32).into()),
+            ("NNames", (engine.name_count() as u32).into()),
             ("NFailedUnits", failed.into()),
             ("NJobs", (jobs.len() as u32).into()),
             ("NInstalledJobs", jobs.iter().map(|job| job.id.0).max().unwrap_or(0).into()),

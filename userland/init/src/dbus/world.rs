@@ -120,6 +120,10 @@ pub trait World {
     fn units(&self) -> Vec<Listed>;
     /// The true properties of a unit in memory, of all its interfaces.
     fn facts(&self, name: &str) -> Facts;
+    /// Those of them that are known anyway, and this one: not every question is worth a look at the disk.
+    fn facts_for(&self, name: &str, _property: &str) -> Facts {
+        self.facts(name)
+    }
     /// Those of them that change while it runs, and others that are known without a look at the disk.
     fn state_facts(&self, name: &str) -> Facts {
         self.facts(name)

@@ -18,14 +18,15 @@ const ONLINE_NODES: &str = "/sys/devices/system/node";
 /// Tells the kernel everything but the limits, which PID 1's own values came down to.
 pub fn apply(exec: &ExecSettings) -> Result<(), Failure> {
     let wanted = &exec.scheduling;
-    let score = wanted.oom_score_adjust.unwrap_or(0);
-    // A container's PID 1 may not protect its services: then they run without, as systemd has it.
-    let unasked = |error: &io::Error| {
-        wanted.oom_score_adjust.is_none() || error.kind() == io::ErrorKind::PermissionDenied
-    };
-    fs::write("/proc/self/oom_score_adj", score.to_string())
-        .or_else(|error| if unasked(&error) { Ok(()) } else { Err(error) })
-        .map_err(|error| Failure::new(status::OOM_ADJUST, "cannot adjust the OOM score", error))?;
+    if let Some(score) = wanted.oom_score_adjust {
+        // in a container, not even PID 1 may lower it: the unit runs without, as under systemd
+        match fs::write("/proc/self/oom_score_adj", score.to_string()) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(Failure::new(status::OOM_ADJUST, "cannot adjust the OOM score", error));
+            }
+            _ => {}
+        }
+    }
     if let Some(filter) = wanted.coredump_filter {
         fs::write("/proc/self/coredump_filter", format!("{filter:#x}"))
             .map_err(|error| Failure::new(status::LIMITS, "cannot set the core dump filter", error))?;

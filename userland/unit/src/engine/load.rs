@@ -70,12 +70,23 @@ impl Engine {
         (name.clone(), Err("too many levels of aliases".into()))
     }
 
-    fn read(&self, name: &UnitName, sources: &Result<Sources, String>) -> Unit {
+    fn read(&mut self, name: &UnitName, sources: &Result<Sources, String>) -> Unit {
         let mounted = match name.unit_type() {
             UnitType::Mount => name.to_path().and_then(|place| self.mounts.get(&place)),
             _ => None,
         };
-        crate::load::load(name, sources, mounted, &self.host)
+        let mut unit = crate::load::load(name, sources, mounted, &self.host);
+        unit.exec = self.exec_settings.share(unit.exec);
+        unit.cgroup = self.cgroup_settings.share(unit.cgroup);
+        for others in unit.dependencies.values_mut() {
+            *others = std::mem::take(others).into_iter().map(|other| self.known(other)).collect();
+        }
+        unit
+    }
+
+    /// A name as the unit in memory has it, so that a thousand units that name one unit keep one name.
+    fn known(&self, name: UnitName) -> UnitName {
+        self.entries.get_key_value(&name).map_or(name, |(known, _)| known.clone())
     }
 
     /// daemon-reload: definitions are new, states stay. Units without state or job are forgotten.
@@ -158,6 +169,8 @@ impl Engine {
         self.graph_is_old = false;
         let all = self.entries.keys().cloned().collect();
         self.draw_new(&all);
+        // who waits for whom may be another now
+        self.wake();
     }
 
     /// Draws what these units add to the graph.

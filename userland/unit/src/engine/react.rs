@@ -46,7 +46,7 @@ impl Engine {
                 }
             }
         }
-        self.wake();
+        self.wake_after(unit);
     }
 
     /// Moves the unit's job along. `false` if no job wanted this change.

@@ -19,6 +19,21 @@ impl Engine {
         self.entries.keys().cloned().collect()
     }
 
+    /// How many names there are for the units in memory, aliases among them.
+    pub fn name_count(&self) -> usize {
+        self.entries.len() + self.aliases.len()
+    }
+
+    /// How many units have failed.
+    pub fn failed_count(&self) -> usize {
+        self.entries.values().filter(|entry| entry.base.active == ActiveState::Failed).count()
+    }
+
+    /// Whether any job is queued.
+    pub fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     /// All queued jobs.
     pub fn jobs(&self) -> Vec<JobStatus> {
         self.jobs

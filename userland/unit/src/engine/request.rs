@@ -143,7 +143,6 @@ impl Engine {
             };
             self.install(job, world);
         }
-        self.wake();
         Ok(())
     }
 
@@ -170,6 +169,7 @@ impl Engine {
                         self.fx.actions.push(queued);
                     }
                     self.queue.insert(old);
+                    self.wake_after(&unit);
                     return;
                 }
                 None => self.finish(old, JobResult::Canceled, false, world),
@@ -186,8 +186,16 @@ impl Engine {
         self.queue.insert(id);
     }
 
+    /// Something happened to a unit or to its job: looks again at that job and at those that it held back.
+    pub(super) fn wake_after(&mut self, unit: &UnitName) {
+        let own = self.job_of(unit).filter(|job| job.state == JobState::Waiting).map(|job| job.id);
+        self.queue.extend(own);
+        self.queue.extend(self.held_back.remove(unit).into_iter().flatten());
+    }
+
     /// Looks at every job again.
     pub(super) fn wake(&mut self) {
+        self.held_back.clear();
         let waiting = self.jobs.values().filter(|job| job.state == JobState::Waiting).map(|job| job.id);
         self.queue.extend(waiting);
     }

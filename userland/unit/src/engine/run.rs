@@ -2,6 +2,7 @@
 
 use super::{Engine, Machine};
 use crate::condition;
+use crate::job::Job;
 use crate::machine::{Step, is_below};
 use crate::settings::ServiceType;
 use crate::unit::EmergencyAction;
@@ -23,10 +24,14 @@ enum Ran {
 impl Engine {
     pub(super) fn run(&mut self, id: JobId, world: &World<'_>) {
         let Some(job) = self.jobs.get(&id) else { return };
-        if job.state == JobState::Running || !self.is_runnable(id) {
+        if job.state == JobState::Running {
             return;
         }
         let (unit, kind) = (job.unit.clone(), job.kind);
+        if let Some(first) = self.goes_first(job).cloned() {
+            self.held_back.entry(first).or_default().insert(id);
+            return;
+        }
         self.set_running(id, Some(world.now));
         let ran = match kind {
             JobKind::Start => self.start_unit(&unit, world),
@@ -53,22 +58,24 @@ impl Engine {
         }
     }
 
-    /// Nothing that it is ordered after has a job that goes first. Stopping goes before starting, and backwards.
-    fn is_runnable(&self, id: JobId) -> bool {
-        let Some(job) = self.jobs.get(&id) else { return false };
+    /// A unit whose job goes before this one, by their order. Stopping goes before starting, and backwards.
+    fn goes_first(&self, job: &Job) -> Option<&UnitName> {
         if job.ignore_order {
-            return true;
+            return None;
         }
         let other =
             |name: &UnitName| self.job_of(name).filter(|other| !other.ignore_order).map(|other| other.kind);
-        // whoever is before us goes first, unless we stop and it does not
-        let mut after = self.graph.each(&job.unit, Dependency::After);
-        if !job.kind.stops() && after.any(|name| other(name).is_some()) {
-            return false;
+        // whoever is before us goes first, unless we stop and it does not; the last of them is told, for jobs begin
+        // and often end in the order of their names
+        let mut after = self.graph.each(&job.unit, Dependency::After).rev();
+        if !job.kind.stops()
+            && let Some(name) = after.find(|name| other(name).is_some())
+        {
+            return Some(name);
         }
         // whoever is after us goes first if it stops
-        let mut before = self.graph.each(&job.unit, Dependency::Before);
-        !before.any(|name| other(name).is_some_and(JobKind::stops))
+        let mut before = self.graph.each(&job.unit, Dependency::Before).rev();
+        before.find(|name| other(name).is_some_and(JobKind::stops))
     }
 
     fn start_unit(&mut self, name: &UnitName, world: &World<'_>) -> Ran {
@@ -205,7 +212,7 @@ impl Engine {
             job.kind = JobKind::Start;
             job.state = JobState::Waiting;
             job.started = None;
-            return self.wake();
+            return self.wake_after(&unit);
         }
         let Some(job) = self.jobs.remove(&id) else { return };
         if let Some(entry) = self.entries.get_mut(&unit) {
@@ -246,8 +253,8 @@ impl Engine {
         });
         self.tell_triggers(&unit, world);
         self.let_go(&unit, world);
+        self.wake_after(&unit);
         self.fx.actions.push(Action::Changed { unit });
-        self.wake();
     }
 
     fn fail_dependents(&mut self, unit: &UnitName, kinds: &[Dependency], world: &World<'_>) {

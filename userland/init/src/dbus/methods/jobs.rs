@@ -122,7 +122,7 @@ fn line(job: Job) -> Line {
 /// The jobs of the units that a job's unit is ordered before, or after.
 fn ordered(call: &mut Call<'_>, id: u32, dependency: &str) -> Outcome {
     let job = find(call, id)?;
-    let facts = call.world.facts(&job.unit);
+    let facts = call.world.state_facts(&job.unit);
     let others: Vec<String> = match facts.get(dependency) {
         Some(Value::Array(names)) => {
             names.iter().filter_map(|name| String::try_from(name.clone()).ok()).collect()

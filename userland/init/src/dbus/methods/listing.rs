@@ -44,7 +44,7 @@ pub(super) const MANAGER: &[Method] = &[
     reads("GetUnitByInvocationID", "ay", "o", |call, _| {
         let id: Vec<u8> = call.message.body()?;
         let wanted = Value::from(id.clone());
-        let is = |unit: &Listed| call.world.facts(&unit.id).get("InvocationID") == Some(&wanted);
+        let is = |unit: &Listed| call.world.state_facts(&unit.id).get("InvocationID") == Some(&wanted);
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let unit =
             call.world.units().into_iter().find(|unit| id.len() == 16 && is(unit)).ok_or_else(|| {

@@ -12,7 +12,7 @@ use crate::dbus::world::Failure;
 pub(super) const METHODS: &[Method] = &[
     reads("Get", "ss", "v", |call, object| {
         let (interface, name): (String, String) = call.message.body()?;
-        let (interfaces, mut facts) = look(call, object)?;
+        let (interfaces, mut facts) = look(call, object, Some(&name))?;
         let chosen = choose(interfaces, &interface)?;
         let value = chosen.iter().find_map(|interface| property::one(interface, &name, &mut facts));
         values(&value.ok_or_else(|| {
@@ -22,12 +22,12 @@ pub(super) const METHODS: &[Method] = &[
     }),
     reads("GetAll", "s", "a{sv}", |call, object| {
         let interface: String = call.message.body()?;
-        let (interfaces, facts) = look(call, object)?;
+        let (interfaces, facts) = look(call, object, None)?;
         values(&property::tell(&choose(interfaces, &interface)?, facts))
     }),
     changes("Set", "ssv", "", |call, object| {
         let (interface, name, value): (String, String, OwnedValue) = call.message.body()?;
-        let known = look(call, object)?.0.iter().any(|(known, _)| *known == interface);
+        let known = look(call, object, Some(&name))?.0.iter().any(|(known, _)| *known == interface);
         if !known || !can_be_set(&interface, &name) {
             let text = format!("Property '{name}' is not writable.");
             return Err(Failure::new("org.freedesktop.DBus.Error.PropertyReadOnly", text));
@@ -48,13 +48,22 @@ pub(super) fn can_be_set(interface: &str, name: &str) -> bool {
         && matches!(interface, "org.freedesktop.systemd1.Manager" | "org.freedesktop.LogControl1")
 }
 
-/// The object's interfaces that have properties, and its true values.
-fn look(call: &mut Call<'_>, object: &Object) -> Result<(Vec<Interface>, Facts), Failure> {
+/// The object's interfaces that have properties, and its true values; where only one of them is asked for, others may
+/// be missing.
+fn look(
+    call: &mut Call<'_>,
+    object: &Object,
+    only: Option<&str>,
+) -> Result<(Vec<Interface>, Facts), Failure> {
     Ok(match object {
         Object::Manager => (vec![property::MANAGER], call.world.manager_facts()),
         Object::Unit(name) => {
             let listed = call.unit(name)?;
-            (vec![property::of_type(&listed.id), property::UNIT], call.world.facts(&listed.id))
+            let facts = match only {
+                Some(name) => call.world.facts_for(&listed.id, name),
+                None => call.world.facts(&listed.id),
+            };
+            (vec![property::of_type(&listed.id), property::UNIT], facts)
         }
         Object::Job(id) => {
             let job = super::jobs::find(call, *id)?;
