@@ -130,6 +130,14 @@ impl Cluster {
         }
     }
 
+    /// Ends a member in order.
+    pub fn stop(&mut self, number: usize) {
+        if let Some(mut process) = self.members[number].process.take() {
+            let _ = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
+            let _ = process.wait();
+        }
+    }
+
     /// All endpoints.
     pub fn endpoints(&self) -> String {
         self.members.iter().map(|member| member.client.clone()).collect::<Vec<_>>().join(",")
