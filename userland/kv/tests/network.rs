@@ -254,9 +254,8 @@ fn what_clients_see_is_linearizable_while_members_are_cut_off_killed_and_paused(
     let answered = events.iter().filter(|event| event.answered.is_some()).count();
     println!("{} operations on {} keys, {answered} answered", events.len(), keys.len());
     assert!(answered > 100, "{answered} of {} answered", events.len());
-    if let Err(story) = linear::check(&events) {
-        panic!("{story}\n{:#?}", net.logs());
-    }
+    let told = linear::check(&events);
+    assert!(told.is_ok(), "{}\n{:#?}", told.err().unwrap_or_default(), net.logs());
     let hashes = |net: &Net| {
         let output = net.ctl(&["endpoint", "hashkv"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -639,9 +639,8 @@ impl World {
             }
         }
         assert_eq!(behind, 0, "a voter was left behind");
-        if let Err(story) = linear::check(&self.history) {
-            panic!("{story}");
-        }
+        let told = linear::check(&self.history);
+        assert!(told.is_ok(), "{}", told.err().unwrap_or_default());
     }
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::wire::{Connection, Failed};
 use super::{Cli, Outcome};
 
-/// An event that did not come within this is counted as refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// An event that did not come within this is counted as refused; the first one waits until all watchers are there.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// All watchers, each with a stream of its own, and one client that puts at the rate.
 pub async fn run(cli: &Cli) -> Result<(Outcome, Duration), Failed> {

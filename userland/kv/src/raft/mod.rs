@@ -249,8 +249,9 @@ impl Raft {
         }
         let promises = match message.kind() {
             Kind::AppendReply | Kind::VoteReply | Kind::PreVoteReply | Kind::Vote => true,
-            // A heartbeat's reply says who leads, in a term that must be durable: mostly it is so already.
-            Kind::HeartbeatReply => (self.term, self.vote) != (self.hard_state.term, self.hard_state.vote),
+            // A heartbeat's reply says who leads, in a term that must be durable. And it may not overtake the replies
+            // to what was sent before the heartbeat: the leader would take those for lost.
+            Kind::HeartbeatReply => true,
             _ => false,
         };
         if promises { self.ready.messages.push(message) } else { self.ready.early.push(message) }

@@ -168,7 +168,8 @@ impl Cluster {
     }
 }
 
-fn self_health(client: &str) -> bool {
+/// Whether a member says that it is well.
+pub fn self_health(client: &str) -> bool {
     use std::io::{Read, Write};
     let address = client.trim_start_matches("http://");
     let Ok(mut stream) = std::net::TcpStream::connect(address) else { return false };
