@@ -9,13 +9,14 @@ mod journal;
 mod login;
 mod median;
 mod sizes;
+mod store;
 mod units;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use qemu::{Artifacts, Result};
+use qemu::{Artifacts, Error, Result};
 
 #[derive(Parser)]
 #[command(name = "ci/bench", about = "Measures Corten beside its peers and prints the ratios")]
@@ -32,6 +33,15 @@ struct Cli {
     /// Corten's programs, by their names; without it: those of the build
     #[arg(long, value_name = "DIRECTORY")]
     programs: Option<PathBuf>,
+    /// The store's load generator, as ci/bench builds it (kv's example kv_load)
+    #[arg(long, value_name = "FILE")]
+    load: Option<PathBuf>,
+    /// Seconds of each load on the store
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Keys in the store for its memory, disk and start; a million is the full measure
+    #[arg(long, default_value_t = 100_000)]
+    keys: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +58,8 @@ enum What {
     JournalIntake,
     /// journalctl -u among a million entries, beside systemd's
     JournalUnitQuery,
+    /// The key-value store beside etcd: loads, syncs, memory, disk, start, snapshots
+    Store,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +93,14 @@ fn measure(cli: &Cli) -> Result<()> {
     }
     if wanted(What::JournalUnitQuery) {
         journal::unit_query(&programs, cli.runs)?;
+    }
+    if wanted(What::Store) {
+        let load = cli.load.as_deref().ok_or_else(|| {
+            Error::Usage("store needs --load FILE: cargo build --release -p kv --example kv_load".into())
+        })?;
+        let (runs, seconds, keys) = (cli.runs, cli.seconds, cli.keys);
+        let place = artifacts.directory().join("bench");
+        store::print(&store::Plan { programs: &programs, load, place: &place, runs, seconds, keys })?;
     }
     Ok(())
 }

@@ -141,6 +141,94 @@ fn a_damaged_copy_in_sled_is_made_anew() {
     assert_eq!(good(&cluster.stock(&["get", "a"])), "a\n1\n");
 }
 
+/// A file system in memory, small enough to be filled; it goes with this.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(place: &std::path::Path, options: &str) -> SmallDisk {
+        let mut command = std::process::Command::new("mount");
+        let status = command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).status();
+        assert!(status.expect("mount starts").success(), "a mount needs root");
+        SmallDisk(place.to_owned())
+    }
+
+    fn grow(&self, size: &str) {
+        let mut command = std::process::Command::new("mount");
+        let status = command.args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
+        assert!(status.expect("mount starts").success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_puts_and_nothing_else_until_there_is_space() {
+    let mut cluster = Cluster::prepare(1, &[], "http");
+    let data = cluster.members[0].data.clone();
+    fs::create_dir(&data).expect("a folder");
+    let disk = SmallDisk::mount(&data, "size=72m");
+    cluster.run(0, "new");
+    cluster.wait(0);
+    let value = "v".repeat(100_000);
+    let mut written = 0;
+    let refusal = loop {
+        let put = cluster.own(&["put", &format!("k{written:04}"), &value]);
+        if !put.status.success() {
+            break bad(&put);
+        }
+        written += 1;
+        assert!(written < 2000, "the disk is never full");
+    };
+    assert!(refusal.contains("database space exceeded"), "{refusal}\n{}", cluster.log(0));
+    assert!(!cluster::self_health(&cluster.members[0].client), "it says that it is well");
+    assert!(good(&cluster.stock(&["alarm", "list"])).contains("NOSPACE"));
+    let keys = |cluster: &Cluster| {
+        let keys = good(&cluster.stock(&["get", "k", "--prefix", "--keys-only"]));
+        keys.lines().filter(|line| line.starts_with('k')).count()
+    };
+    assert_eq!(keys(&cluster), written, "reads go on");
+    good(&cluster.stock(&["del", "k0000"]));
+    disk.grow("400m");
+    cluster.until("puts go on", |cluster| {
+        good(&cluster.stock(&["alarm", "disarm"]));
+        cluster.own(&["put", "k0000", "back"]).status.success()
+    });
+    cluster.kill(0);
+    cluster.run(0, "new");
+    cluster.wait(0);
+    assert_eq!(keys(&cluster), written, "nothing is lost");
+    assert_eq!(good(&cluster.stock(&["get", "k0000"])), "k0000\nback\n");
+    cluster.kill(0);
+}
+
+#[test]
+fn a_record_that_sled_lost_or_changed_is_not_served() {
+    let mut cluster = Cluster::start(1, &[]);
+    for number in 0..20 {
+        good(&cluster.own(&["put", &format!("k{number:02}"), "v"]));
+    }
+    cluster.stop(0);
+    let state = cluster.members[0].data.join("member/state");
+    // A database that is sound for sled: only what it holds is not what was written.
+    let db = sled::open(&state).expect("sled");
+    let (key, _) = db
+        .iter()
+        .flatten()
+        .find(|(_, value)| value.windows(3).any(|three| three == b"k07"))
+        .expect("the record of k07");
+    db.remove(key).expect("removed");
+    db.flush().expect("flushed");
+    drop(db);
+    cluster.run(0, "new");
+    cluster.wait(0);
+    assert!(cluster.log(0).contains("not those that were written"), "{}", cluster.log(0));
+    assert_eq!(good(&cluster.stock(&["get", "k07"])), "k07\nv\n");
+}
+
 #[test]
 fn nonsense_on_the_ports_hurts_nobody() {
     use std::io::Write;

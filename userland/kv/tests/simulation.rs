@@ -2,22 +2,29 @@
 //! and a network that loses, delays, doubles and reorders, with members that crash at any step.
 //!
 //! Checked: what was acknowledged is never lost and is the same everywhere; at one index all members apply the same;
-//! two members never lead one term; a linearizable read sees every write that was acknowledged before it began.
+//! two members never lead one term; a linearizable read sees every write that was acknowledged before it began; and
+//! what clients saw of keys that many write and read at once is linearizable.
 //! And bugs that are planted here are found: a skipped sync, a forgotten vote, a read without asking, a torn batch.
 //!
-//! `KV_SIMULATION_SEEDS=N` runs more seeds, `KV_SIMULATION_SEED=N` one alone.
+//! `KV_SIMULATION_SEEDS=N` runs more seeds, from `KV_SIMULATION_FIRST=N` on, `KV_SIMULATION_STEPS=N` longer ones,
+//! `KV_SIMULATION_SEED=N` one alone.
+
+mod linear;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kv::fault::Fault;
+use kv::proto::compare::{CompareTarget, TargetUnion};
 use kv::proto::internal::command::Request;
 use kv::proto::internal::{
     Command, Entry, HardState, MembershipChange, Message, SnapshotMark, entry, message,
 };
-use kv::proto::{Member, PutRequest};
+use kv::proto::{Compare, Member, PutRequest, RequestOp, TxnRequest, request_op};
 use kv::raft::{Log, Raft, Role, Settings};
 use kv::replica::{Disk, Replica};
-use kv::state::State;
+use kv::state::{Reply, State};
+use linear::{Event, Operation};
 use parking_lot::RwLock;
 use prost::Message as _;
 
@@ -30,6 +37,9 @@ enum Bug {
     StaleRead,
     TornBatch,
 }
+
+/// Marks the number of a write to a key that is written again and again.
+const SHARED: u64 = 1 << 31;
 
 /// A number by chance (splitmix64).
 struct Chance(u64);
@@ -143,6 +153,8 @@ struct Read {
     node: u64,
     /// The largest acknowledged write when it began.
     floor: usize,
+    /// The event of the history that it is, where it reads a key that is written again and again.
+    event: Option<usize>,
 }
 
 struct World {
@@ -159,10 +171,22 @@ struct World {
     proposed: u64,
     acknowledged: Vec<(u64, i64)>,
     reads: BTreeMap<u64, Read>,
+    /// What clients saw of keys that are written again and again.
+    history: Vec<Event>,
+    /// Writes of those that are not answered, by number.
+    writes: BTreeMap<u64, usize>,
     reads_done: usize,
     crashes: usize,
     snapshots: usize,
     next_member: u64,
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+fn message_may_double(message: &Message) -> bool {
+    message.kind() != message::Kind::Propose
 }
 
 fn member(id: u64) -> Member {
@@ -188,6 +212,8 @@ impl World {
             proposed: 0,
             acknowledged: Vec::new(),
             reads: BTreeMap::new(),
+            history: Vec::new(),
+            writes: BTreeMap::new(),
             reads_done: 0,
             crashes: 0,
             snapshots: 0,
@@ -245,7 +271,9 @@ impl World {
             node.disk = replica.disk;
         }
         node.down_until = until;
+        // Who asked this member hears nothing more.
         self.reads.retain(|_, read| read.node != id);
+        self.writes.retain(|number, _| number >> 32 != id);
     }
 
     fn post(&mut self, message: Message, state: Option<State>) {
@@ -263,7 +291,8 @@ impl World {
         let longest = if self.chance.one_in(20) { 30 } else { 3 };
         let delay = 1 + self.chance.below(longest);
         let flight = Flight { due: self.now + delay, message, state };
-        if self.chance.one_in(30) {
+        // Connections do not double a proposal; everything else may come twice.
+        if message_may_double(&flight.message) && self.chance.one_in(30) {
             self.net.push(Flight { due: self.now + 1 + self.chance.below(20), ..flight.clone() });
         }
         self.net.push(flight);
@@ -311,7 +340,14 @@ impl World {
             let what = applied.command.as_ref().map(Command::encode_to_vec).unwrap_or_default();
             let known = self.applied.entry(applied.index).or_insert_with(|| what.clone());
             assert_eq!(*known, what, "member {id} applies something else at {}", applied.index);
-            if applied.id >> 32 == id && applied.result.is_ok() {
+            if applied.id >> 32 != id {
+                continue;
+            }
+            if applied.id & SHARED != 0 {
+                if let Some(event) = self.writes.remove(&applied.id) {
+                    self.answer(event, &applied.result);
+                }
+            } else if applied.result.is_ok() {
                 self.acknowledged.push((applied.id, applied.revision));
             }
         }
@@ -319,6 +355,9 @@ impl World {
             let Some(read) = self.reads.remove(&context) else { continue };
             self.reads_done += 1;
             self.check_read(&state.read(), read.floor);
+            if let Some(event) = read.event {
+                self.see(event, &state.read());
+            }
         }
         // A promise has just left: what if the power goes now?
         if votes {
@@ -334,6 +373,70 @@ impl World {
             // A message that came twice may have written it again.
             let held = found.is_some_and(|record| (record.created..=record.modified.main).contains(revision));
             assert!(held, "{key} was acknowledged at {revision} and is not there: {found:?}");
+        }
+    }
+
+    /// A key that all clients write and read for a while.
+    fn shared_key(&self) -> String {
+        format!("shared{}", self.now / 100)
+    }
+
+    fn begin(&mut self, operation: Operation) -> usize {
+        let key = self.shared_key();
+        self.history.push(Event { key, called: self.now, answered: None, operation });
+        self.history.len() - 1
+    }
+
+    /// A read is answered by a state.
+    fn see(&mut self, event: usize, state: &State) {
+        let event = &mut self.history[event];
+        let found = state.mvcc.get(event.key.as_bytes(), i64::MAX);
+        event.operation = Operation::Get(found.and_then(|record| number(&record.value)));
+        event.answered = Some(self.now);
+    }
+
+    /// A write is answered.
+    fn answer(&mut self, event: usize, result: &Result<Reply, Fault>) {
+        let event = &mut self.history[event];
+        if let (Operation::Swap { done, .. }, Ok(Reply::Txn(response))) = (&mut event.operation, result) {
+            *done = Some(response.succeeded);
+        }
+        event.answered = Some(self.now);
+    }
+
+    /// Puts a value that no other has, or puts it only if the newest one known is still there.
+    fn write_shared(&mut self) {
+        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        let id = ids[self.chance.below(ids.len() as u64) as usize];
+        self.proposed += 1;
+        let (number, key) = (id << 32 | SHARED | self.proposed, self.shared_key());
+        let last = self.history.iter().rev().find_map(|event| match event.operation {
+            Operation::Put(value) | Operation::Swap { to: value, .. } if event.key == key => Some(value),
+            _ => None,
+        });
+        let put =
+            PutRequest { key: key.clone().into(), value: number.to_string().into(), ..PutRequest::default() };
+        let (operation, request) = match last.filter(|_| self.chance.one_in(2)) {
+            None => (Operation::Put(number), Request::Put(put)),
+            Some(from) => {
+                let compare = Compare {
+                    target: CompareTarget::Value.into(),
+                    key: key.into(),
+                    target_union: Some(TargetUnion::Value(from.to_string().into())),
+                    ..Compare::default()
+                };
+                let put = RequestOp { request: Some(request_op::Request::RequestPut(put)) };
+                let txn = TxnRequest { compare: vec![compare], success: vec![put], failure: Vec::new() };
+                (Operation::Swap { from, to: number, done: None }, Request::Txn(txn))
+            }
+        };
+        let command = Command { id: number, request: Some(request), ..Command::default() };
+        let entry = Entry { data: command.encode_to_vec().into(), ..Entry::default() };
+        if let Some(replica) = self.nodes.get_mut(&id).and_then(|node| node.replica.as_mut())
+            && replica.raft.propose(vec![entry]).is_ok()
+        {
+            let event = self.begin(operation);
+            self.writes.insert(number, event);
         }
     }
 
@@ -367,12 +470,14 @@ impl World {
             // A leader that does not ask whether it still is one.
             if replica.raft.is_leader() {
                 let state = replica.state().clone();
-                self.check_read(&state.read(), floor);
+                let event = self.begin(Operation::Get(None));
+                self.see(event, &state.read());
             }
             return;
         }
         if replica.raft.read(context).is_ok() {
-            self.reads.insert(context, Read { node: id, floor });
+            let event = self.chance.one_in(2).then(|| self.begin(Operation::Get(None)));
+            self.reads.insert(context, Read { node: id, floor, event });
         }
     }
 
@@ -508,6 +613,9 @@ impl World {
             if self.chance.one_in(6) {
                 self.read();
             }
+            if self.chance.one_in(12) {
+                self.write_shared();
+            }
             self.step(true);
         }
         // Then all heals, and everything that was acknowledged must be everywhere.
@@ -531,15 +639,21 @@ impl World {
             }
         }
         assert_eq!(behind, 0, "a voter was left behind");
+        let told = linear::check(&self.history);
+        assert!(told.is_ok(), "{}", told.err().unwrap_or_default());
     }
 }
 
 fn seeds(default: u64) -> Vec<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    if let Some(seed) = number("KV_SIMULATION_SEED") {
+    if let Some(seed) = variable("KV_SIMULATION_SEED") {
         return vec![seed];
     }
-    (1..=number("KV_SIMULATION_SEEDS").unwrap_or(default)).collect()
+    let first = variable("KV_SIMULATION_FIRST").unwrap_or(1);
+    (first..first + variable("KV_SIMULATION_SEEDS").unwrap_or(default)).collect()
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 #[test]
@@ -549,7 +663,7 @@ fn nothing_acknowledged_is_lost_and_all_members_agree() {
         println!("seed {seed}: KV_SIMULATION_SEED={seed} runs it alone");
         let size = if seed % 3 == 0 { 5 } else { 3 };
         let mut world = World::new(seed, size, Bug::None);
-        world.run(2500);
+        world.run(variable("KV_SIMULATION_STEPS").unwrap_or(2500));
         acknowledged += world.acknowledged.len();
         reads += world.reads_done;
         crashes += world.crashes;

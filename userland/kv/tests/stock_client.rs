@@ -182,3 +182,71 @@ fn the_quota_stops_puts_and_only_those() {
     good(&cluster.stock(&["alarm", "disarm"]));
     good(&cluster.stock(&["put", "b", "1"]));
 }
+
+/// Debian's etcd, alone, on free ports; it ends with this.
+struct Debian(std::process::Child, String);
+
+impl Debian {
+    fn start(cluster: &Cluster) -> Debian {
+        let free = |_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let ports = [0, 1].map(free).map(|listener| listener.local_addr().expect("an address").port());
+        let [client, peer] = ports.map(|port| format!("http://127.0.0.1:{port}"));
+        let process = std::process::Command::new("/usr/bin/etcd")
+            .args(["--name", "debian", "--data-dir", "debian", "--log-level=error"])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("debian={peer}")])
+            .current_dir(cluster.folder.path())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("ci/packages has etcd-server");
+        Debian(process, client)
+    }
+}
+
+impl Debian {
+    fn ask(&self, args: &[&str]) -> std::process::Output {
+        let mut command = std::process::Command::new("/usr/bin/etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--dial-timeout=20s", "--command-timeout=30s"]);
+        command.args(["--endpoints", &self.1]).args(args).output().expect("ci/packages has etcd-client")
+    }
+}
+
+impl Drop for Debian {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_same_history_has_the_same_hash_as_in_debians_etcd() {
+    let cluster = Cluster::start(1, &[]);
+    let debian = Debian::start(&cluster);
+    let both = |args: &[&str]| [good(&cluster.stock(args)), good(&debian.ask(args))];
+    cluster.until("Debian's etcd serves", |_| debian.ask(&["endpoint", "health"]).status.success());
+    let hashes = |revision: &str| {
+        both(&["endpoint", "hashkv", "--rev", revision])
+            .map(|text| text.trim().rsplit(", ").next().expect("a number").to_owned())
+    };
+    let same = |revision: &str| {
+        let [ours, theirs] = hashes(revision);
+        assert_eq!(ours, theirs, "at revision {revision}");
+        ours
+    };
+    same("0");
+    for number in 0..12 {
+        both(&["put", &format!("k{}", number % 5), &format!("v{number}")]);
+    }
+    both(&["del", "k1"]);
+    both(&["put", "k1", "again"]);
+    both(&["del", "k2"]);
+    let before = same("0");
+    assert_ne!(same("9"), before);
+    both(&["compact", "10", "--physical"]);
+    for revision in ["11", "14", "0"] {
+        same(revision);
+    }
+    both(&["compact", "16", "--physical"]);
+    same("0");
+}

@@ -138,6 +138,8 @@ pub struct Raft {
     /// Index of the newest proposed change of membership.
     membership_index: u64,
     transferee: u64,
+    /// Entries were proposed that were not sent yet: those of one turn share a message.
+    unsent: bool,
     /// Rounds of heartbeats, counted by a leader.
     round: u64,
     reads: VecDeque<Read>,
@@ -165,6 +167,7 @@ impl Raft {
             timeout: 0,
             membership_index: 0,
             transferee: NOBODY,
+            unsent: false,
             round: 0,
             reads: VecDeque::new(),
             early_reads: Vec::new(),
@@ -246,7 +249,8 @@ impl Raft {
         }
         let promises = match message.kind() {
             Kind::AppendReply | Kind::VoteReply | Kind::PreVoteReply | Kind::Vote => true,
-            // A heartbeat's reply says who leads, in a term that must be durable.
+            // A heartbeat's reply says who leads, in a term that must be durable. And it may not overtake the replies
+            // to what was sent before the heartbeat: the leader would take those for lost.
             Kind::HeartbeatReply => true,
             _ => false,
         };
@@ -353,7 +357,11 @@ impl Raft {
                 return Err(Refused::NoLeader);
             }
             let to = self.leader;
-            self.send(Message { kind: Kind::Propose.into(), to, entries, ..Message::default() });
+            // Those of one turn go together.
+            match self.ready.early.last_mut().filter(|last| last.kind() == Kind::Propose && last.to == to) {
+                Some(last) if fits(&last.entries, self.settings.append_bytes) => last.entries.extend(entries),
+                _ => self.send(Message { kind: Kind::Propose.into(), to, entries, ..Message::default() }),
+            }
             return Ok(());
         }
         if self.transferee != NOBODY {
@@ -372,7 +380,7 @@ impl Raft {
             entry.term = self.term;
         }
         self.log.append(entries);
-        self.broadcast_appends();
+        self.unsent = true;
         Ok(())
     }
 
@@ -458,6 +466,9 @@ impl Raft {
 
     /// Takes the work that has gathered. Entries to apply are those that are durable already.
     pub fn ready(&mut self) -> Ready {
+        if std::mem::take(&mut self.unsent) && self.role == Role::Leader {
+            self.broadcast_appends();
+        }
         let mut ready = std::mem::take(&mut self.ready);
         ready.entries = self.log.take_unstable();
         ready.must_sync = !ready.entries.is_empty();
@@ -505,3 +516,10 @@ impl Raft {
 
 /// Bytes of entries applied in one round, so that heartbeats are not kept waiting.
 const COMMITTED_BYTES: usize = 4 << 20;
+/// Proposals in one message to the leader.
+const PROPOSALS: usize = 64;
+
+/// Whether more proposals may go with these.
+fn fits(entries: &[Entry], bytes: usize) -> bool {
+    entries.len() < PROPOSALS && entries.iter().map(|entry| entry.data.len()).sum::<usize>() < bytes
+}

@@ -16,24 +16,11 @@ use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
 use crate::proto::internal::command::Request as Command;
 use crate::proto::maintenance_server::Maintenance;
 use crate::proto::*;
-use crate::state::record::{Bucket, parse_revision};
-use crate::state::{Reply, View};
+use crate::state::Reply;
 use crate::storage::snapshot;
 
 /// Bytes of a part of a snapshot on its way to a client.
 const PART: usize = 32 << 10;
-
-/// A number that tells whether two members have the same keyspace up to a revision.
-fn hash_keys(view: &View, revision: i64) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    for (key, value) in view.bucket(Bucket::Key) {
-        if parse_revision(&key).is_some_and(|(at, _)| at.main <= revision) {
-            hasher.update(&key);
-            hasher.update(&value);
-        }
-    }
-    hasher.finalize()
-}
 
 impl Api {
     fn check_admin<T>(&self, request: &Request<T>) -> Result<(), Status> {
@@ -100,8 +87,11 @@ impl Maintenance for Api {
 
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         self.check_admin(&request)?;
-        let view = self.node.state.read().view();
-        let hash = tokio::task::spawn_blocking(move || hash_keys(&view, i64::MAX)).await;
+        let (view, compacted) = {
+            let state = self.node.state.read();
+            (state.view(), state.mvcc.compacted())
+        };
+        let hash = tokio::task::spawn_blocking(move || view.hash_keys(i64::MAX, compacted)).await;
         let hash = hash.map_err(|_| Fault::Stopped)?;
         Ok(Response::new(HashResponse { header: Some(self.node.header()), hash }))
     }
@@ -114,8 +104,8 @@ impl Maintenance for Api {
             let at = state.mvcc.check_revision(revision)?;
             (state.view(), state.mvcc.compacted(), at)
         };
-        let hash =
-            tokio::task::spawn_blocking(move || hash_keys(&view, at)).await.map_err(|_| Fault::Stopped)?;
+        let hash = tokio::task::spawn_blocking(move || view.hash_keys(at, compact_revision)).await;
+        let hash = hash.map_err(|_| Fault::Stopped)?;
         let compact_revision = if compact_revision == 0 { -1 } else { compact_revision };
         Ok(Response::new(HashKvResponse { header: Some(self.node.header()), hash, compact_revision }))
     }

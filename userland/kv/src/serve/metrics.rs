@@ -101,7 +101,11 @@ impl Api {
         }
         let name = "grpc_server_handled_total";
         let _ = writeln!(out, "# HELP {name} Calls that were answered.\n# TYPE {name} counter");
-        for ((path, code), count) in self.handled.lock().iter() {
+        let handled = self.handled.lock();
+        let counted = handled
+            .iter()
+            .flat_map(|(path, codes)| codes.iter().map(move |(code, count)| (path, code, count)));
+        for (path, code, count) in counted {
             let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
             let code = format!("{:?}", tonic::Code::from_i32(*code)).replace("Ok", "OK");
             let kind = match method {

@@ -74,12 +74,20 @@ pub struct Manners {
     pub name: String,
 }
 
+/// Paths of calls that are counted; there are fewer calls.
+const PATHS: usize = 256;
+
+fn is_plain(path: &str) -> bool {
+    path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._".contains(&byte))
+}
+
 /// The faces of a member.
 #[derive(Clone)]
 pub struct Api {
     node: Node,
     manners: Arc<Manners>,
-    handled: Arc<Mutex<BTreeMap<(String, i32), u64>>>,
+    /// Calls that were answered, by path and code.
+    handled: Arc<Mutex<BTreeMap<String, BTreeMap<i32, u64>>>>,
 }
 
 /// Who is at the other end, by its certificate.
@@ -161,7 +169,8 @@ impl Api {
 
     /// Answers a call of gRPC, and counts it.
     async fn grpc(&self, request: Request<Body>) -> Response<Body> {
-        let path = request.uri().path().to_owned();
+        let uri = request.uri().clone();
+        let path = uri.path();
         let limit = self.node.setup.max_request + (512 << 10);
         macro_rules! call {
             ($server:ident) => {{
@@ -191,7 +200,17 @@ impl Api {
             .get("grpc-status")
             .and_then(|code| code.to_str().ok()?.parse().ok())
             .unwrap_or(0);
-        *self.handled.lock().entry((path, code)).or_default() += 1;
+        let mut handled = self.handled.lock();
+        let has_room = handled.len() < PATHS;
+        match handled.get_mut(path) {
+            Some(codes) => *codes.entry(code).or_default() += 1,
+            // The client names the path: what it makes up is not kept.
+            None if has_room && is_plain(path) => {
+                handled.insert(path.to_owned(), BTreeMap::from([(code, 1)]));
+            }
+            None => {}
+        }
+        drop(handled);
         response
     }
 }

@@ -5,6 +5,7 @@
 //! as [`Change`]s.
 
 pub mod auth;
+mod hash;
 pub mod lease;
 pub mod member;
 pub mod mvcc;

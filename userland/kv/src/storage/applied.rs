@@ -4,7 +4,11 @@
 //! is go in one batch; where it cannot be opened, read, or written, it is thrown away and made anew from the
 //! newest snapshot and the log. sled does not promise that what it flushed is on the disk, so nothing relies on it:
 //! the log is only cut where a snapshot covers it.
+//!
+//! Beside the marks lies the sum of the checksums of all records: one that was lost or changed, whatever sled says of
+//! it, is noticed before it is served.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -18,8 +22,12 @@ use crate::state::{State, View, applied_changes};
 
 /// Bytes of pages that sled keeps in memory: the state is there already.
 const CACHE: u64 = 16 << 20;
-/// Batches that may wait before the state has to wait for them.
-const QUEUE: usize = 1024;
+/// Batches that may wait before the state has to wait for them: what they hold is mostly shared with the state.
+const QUEUE: usize = 1 << 16;
+/// Changes that go to sled in one batch.
+const TOGETHER: usize = 4096;
+/// The key of the sum of all other records; no bucket's records begin like this.
+const SUM: &[u8] = b"\xffsum";
 
 enum Work {
     Batch(Vec<Change>, u64, u64),
@@ -43,6 +51,18 @@ fn key(bucket: Bucket, key: &[u8]) -> Vec<u8> {
     full
 }
 
+/// What a record adds to the sum.
+fn weight(name: &[u8], value: &[u8]) -> u64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(name);
+    hasher.update(value);
+    (value.len() as u64) << 32 | u64::from(hasher.finalize())
+}
+
+fn parse_sum(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_be_bytes)
+}
+
 /// Reads the state that sled holds, if it holds a sound one.
 ///
 /// # Errors
@@ -54,8 +74,14 @@ pub fn read(path: &Path) -> Result<Option<State>, Damage> {
     let corrupt = |what: String| Damage::Corrupt { path: path.to_owned(), offset: 0, what };
     let db = open(path).map_err(|error| corrupt(error.to_string()))?;
     let mut records = Vec::new();
+    let (mut sum, mut said) = (0u64, None);
     for entry in db.iter() {
         let (name, value) = entry.map_err(|error| corrupt(error.to_string()))?;
+        if name == SUM {
+            said = parse_sum(&value);
+            continue;
+        }
+        sum = sum.wrapping_add(weight(&name, &value));
         let bucket =
             name.first().and_then(|first| Bucket::ALL.into_iter().find(|bucket| *bucket as u8 == *first));
         let bucket = bucket.ok_or_else(|| corrupt("it holds a record of no bucket".into()))?;
@@ -64,6 +90,9 @@ pub fn read(path: &Path) -> Result<Option<State>, Damage> {
     }
     if records.is_empty() {
         return Ok(None);
+    }
+    if said != Some(sum) {
+        return Err(corrupt("its records are not those that were written".into()));
     }
     State::restore(records).map(Some).map_err(|error| corrupt(error.to_string()))
 }
@@ -120,46 +149,97 @@ impl Checkpoint {
     }
 }
 
+/// sled, and the sum of what it holds.
+struct Follower {
+    db: sled::Db,
+    sum: u64,
+}
+
 fn follow(path: &Path, fresh: Option<View>, receive: &Receiver<Work>) -> sled::Result<()> {
     if fresh.is_some() && path.exists() {
         let _ = fs::remove_dir_all(path);
     }
     let db = open(path)?;
+    let sum = db.get(SUM)?.and_then(|value| parse_sum(&value)).unwrap_or(0);
+    let mut follower = Follower { db, sum };
     if let Some(view) = fresh {
-        let mut batch = sled::Batch::default();
-        // The marks come last: without them what is there does not count.
-        for (count, (bucket, name, value)) in
-            view.all().filter(|(bucket, ..)| *bucket != Bucket::Meta).enumerate()
-        {
-            batch.insert(key(bucket, &name), value.as_ref());
-            if count % 1000 == 999 {
-                db.apply_batch(std::mem::take(&mut batch))?;
-            }
-        }
-        for (name, value) in view.bucket(Bucket::Meta) {
-            batch.insert(key(Bucket::Meta, &name), value.as_ref());
-        }
-        db.apply_batch(batch)?;
+        follower.begin(&view)?;
     }
-    while let Ok(work) = receive.recv() {
+    let mut waiting = None;
+    while let Some(work) = waiting.take().or_else(|| receive.recv().ok()) {
         match work {
-            Work::Batch(changes, index, term) => {
-                let mut batch = sled::Batch::default();
-                for change in changes.into_iter().chain(applied_changes(index, term)) {
-                    let (bucket, name, value) = change.encode();
-                    match value {
-                        Some(value) => batch.insert(key(bucket, &name), value.as_ref()),
-                        None => batch.remove(key(bucket, &name)),
+            Work::Batch(mut changes, mut index, mut term) => {
+                // What has gathered meanwhile goes together.
+                while changes.len() < TOGETHER {
+                    match receive.try_recv() {
+                        Ok(Work::Batch(more, i, t)) => {
+                            changes.extend(more);
+                            (index, term) = (i, t);
+                        }
+                        other => {
+                            waiting = other.ok();
+                            break;
+                        }
                     }
                 }
-                db.apply_batch(batch)?;
+                changes.extend(applied_changes(index, term));
+                follower.apply(&changes)?;
             }
             Work::Flush(done) => {
-                db.flush()?;
+                follower.db.flush()?;
                 let _ = done.send(());
             }
         }
     }
-    db.flush()?;
+    follower.db.flush()?;
     Ok(())
+}
+
+impl Follower {
+    /// Writes everything into an empty database.
+    fn begin(&mut self, view: &View) -> sled::Result<()> {
+        let mut batch = sled::Batch::default();
+        // The marks come last: without them what is there does not count.
+        let records = view.all().filter(|(bucket, ..)| *bucket != Bucket::Meta);
+        let marks = view.bucket(Bucket::Meta).map(|(name, value)| (Bucket::Meta, name, value));
+        for (count, (bucket, name, value)) in records.chain(marks).enumerate() {
+            let name = key(bucket, &name);
+            self.sum = self.sum.wrapping_add(weight(&name, &value));
+            batch.insert(name, value.as_ref());
+            if count % TOGETHER == TOGETHER - 1 {
+                self.db.apply_batch(std::mem::take(&mut batch))?;
+            }
+        }
+        batch.insert(SUM, &self.sum.to_be_bytes());
+        self.db.apply_batch(batch)
+    }
+
+    /// Writes changes and what their sum is then, all or nothing.
+    fn apply(&mut self, changes: &[Change]) -> sled::Result<()> {
+        // Of what changed more than once only the last counts, and sled likes neighbours together.
+        let last: BTreeMap<Vec<u8>, (bool, Option<Bytes>)> = changes
+            .iter()
+            .map(|change| {
+                let (bucket, name, value) = change.encode();
+                let is_new = matches!(change, Change::Record(_));
+                (key(bucket, &name), (is_new, value))
+            })
+            .collect();
+        let mut batch = sled::Batch::default();
+        for (name, (is_new, value)) in last {
+            // A record of the keyspace is written once: only of others there may be an older value.
+            if !is_new && let Some(old) = self.db.get(&name)? {
+                self.sum = self.sum.wrapping_sub(weight(&name, &old));
+            }
+            match value {
+                Some(value) => {
+                    self.sum = self.sum.wrapping_add(weight(&name, &value));
+                    batch.insert(name, value.as_ref());
+                }
+                None => batch.remove(name),
+            }
+        }
+        batch.insert(SUM, &self.sum.to_be_bytes());
+        self.db.apply_batch(batch)
+    }
 }

@@ -29,6 +29,15 @@ pub enum Damage {
         /// Why.
         error: io::Error,
     },
+    /// It was written, but the disk did not confirm it. Asked again the kernel may say that all is well when what was
+    /// written is gone, so that this can only be answered by starting anew from what the disk has.
+    #[error("{path}: the disk did not confirm what was written: {error}")]
+    Unsynced {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// It holds something else than what was written.
     #[error("{path} is damaged at byte {offset}: {what}")]
     Corrupt {
@@ -55,7 +64,12 @@ impl Damage {
         move |error| Damage::Io { path: path.to_owned(), error }
     }
 
-    /// Whether the disk is full.
+    /// A failed sync of a path.
+    pub fn unsynced(path: &Path) -> impl FnOnce(io::Error) -> Damage + '_ {
+        move |error| Damage::Unsynced { path: path.to_owned(), error }
+    }
+
+    /// Whether the disk is full: nothing was written, and it can be tried again.
     pub fn is_full(&self) -> bool {
         matches!(self, Damage::Io { error, .. }
             if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))

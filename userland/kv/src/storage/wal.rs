@@ -75,16 +75,28 @@ fn crc(sequence: u64, header: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn put_record(buffer: &mut Vec<u8>, sequence: u64, (batch, fresh): (u32, bool), kind: u8, payload: &[u8]) {
+fn put_record(
+    buffer: &mut Vec<u8>,
+    sequence: u64,
+    (batch, fresh): (u32, bool),
+    kind: u8,
+    payload: &impl Message,
+) {
     let first = u8::from(fresh && buffer.is_empty());
     let mut tail = [0u8; 8];
     tail[..4].copy_from_slice(&batch.to_le_bytes());
     tail[4] = kind;
     tail[5] = first;
-    buffer.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-    buffer.extend_from_slice(&crc(sequence, &tail, payload).to_le_bytes());
+    let length = u32::try_from(payload.encoded_len()).unwrap_or(u32::MAX);
+    let start = buffer.len();
+    buffer.extend_from_slice(&length.to_le_bytes());
+    buffer.extend_from_slice(&[0; 4]);
     buffer.extend_from_slice(&tail);
-    buffer.extend_from_slice(payload);
+    payload.encode_raw(buffer);
+    let sum = crc(sequence, &tail, buffer.get(start + HEADER..).unwrap_or_default());
+    if let Some(place) = buffer.get_mut(start + 4..start + 8) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -252,12 +264,12 @@ impl Wal {
         let sequence = self.segments.last().map_or(0, |segment| segment.sequence);
         let batch = (self.batch.wrapping_add(1), self.fresh);
         for entry in entries {
-            put_record(&mut buffer, sequence, batch, KIND_ENTRY, &entry.encode_to_vec());
+            put_record(&mut buffer, sequence, batch, KIND_ENTRY, entry);
             self.last_index = entry.index;
         }
         if let Some(hard_state) = hard_state {
             self.hard_state = hard_state;
-            put_record(&mut buffer, sequence, batch, KIND_HARD_STATE, &hard_state.encode_to_vec());
+            put_record(&mut buffer, sequence, batch, KIND_HARD_STATE, &hard_state);
         }
         let result = self.write(&buffer, sync);
         self.buffer = buffer;
@@ -270,7 +282,7 @@ impl Wal {
         self.offset += buffer.len() as u64;
         self.fresh = false;
         if sync {
-            self.file.sync_data().map_err(Damage::io(path))?;
+            self.file.sync_data().map_err(Damage::unsynced(path))?;
             self.synced += 1;
             // Only what follows a sync may be told from it: an unsynced write shares its successor's batch.
             self.batch = self.batch.wrapping_add(1);
@@ -287,15 +299,15 @@ impl Wal {
             _ => allocate(&spare, size)?,
         };
         if self.offset > 0 {
-            self.file.sync_data().map_err(Damage::io(&self.directory))?;
+            self.file.sync_data().map_err(Damage::unsynced(&self.directory))?;
         }
         let sequence = self.segments.last().map_or(0, |segment| segment.sequence + 1);
         let index = self.last_index + 1;
         let path = self.directory.join(format!("{sequence:016x}-{index:016x}.wal"));
         let mut buffer = Vec::new();
         let batch = (self.batch.wrapping_add(1), true);
-        put_record(&mut buffer, sequence, batch, KIND_IDENTITY, &self.identity.encode_to_vec());
-        put_record(&mut buffer, sequence, batch, KIND_HARD_STATE, &self.hard_state.encode_to_vec());
+        put_record(&mut buffer, sequence, batch, KIND_IDENTITY, &self.identity);
+        put_record(&mut buffer, sequence, batch, KIND_HARD_STATE, &self.hard_state);
         file.write_all_at(&buffer, 0).and_then(|()| file.sync_all()).map_err(Damage::io(&spare))?;
         fs::rename(&spare, &path).map_err(Damage::io(&path))?;
         sync_directory(&self.directory)?;

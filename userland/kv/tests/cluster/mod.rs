@@ -130,6 +130,14 @@ impl Cluster {
         }
     }
 
+    /// Ends a member in order.
+    pub fn stop(&mut self, number: usize) {
+        if let Some(mut process) = self.members[number].process.take() {
+            let _ = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
+            let _ = process.wait();
+        }
+    }
+
     /// All endpoints.
     pub fn endpoints(&self) -> String {
         self.members.iter().map(|member| member.client.clone()).collect::<Vec<_>>().join(",")
@@ -160,7 +168,8 @@ impl Cluster {
     }
 }
 
-fn self_health(client: &str) -> bool {
+/// Whether a member says that it is well.
+pub fn self_health(client: &str) -> bool {
     use std::io::{Read, Write};
     let address = client.trim_start_matches("http://");
     let Ok(mut stream) = std::net::TcpStream::connect(address) else { return false };
