@@ -12,6 +12,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod metrics;
+mod stats;
 pub mod tls;
 mod v2;
 mod watch;
@@ -80,6 +81,8 @@ pub struct Api {
     node: Node,
     manners: Arc<Manners>,
     handled: Arc<Mutex<BTreeMap<(String, i32), u64>>>,
+    v2_counts: Arc<stats::Counts>,
+    reign: Arc<Mutex<stats::Reign>>,
 }
 
 /// Who is at the other end, by its certificate.
@@ -92,7 +95,9 @@ pub struct Peer {
 impl Api {
     /// The faces of this member.
     pub fn new(node: Node, manners: Manners) -> Api {
-        Api { node, manners: Arc::new(manners), handled: Arc::default() }
+        let reign = Arc::default();
+        tokio::spawn(stats::follow(node.standing.clone(), Arc::clone(&reign)));
+        Api { node, manners: Arc::new(manners), handled: Arc::default(), v2_counts: Arc::default(), reign }
     }
 
     /// Who asks.
