@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Disk;
+use crate::network::Plug;
 
 /// The firmware a machine starts with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -66,6 +67,8 @@ pub struct Config {
     pub cpus: u32,
     /// Forwarded ports besides SSH's.
     pub forwards: Vec<Forward>,
+    /// A network with other machines, besides the way to the host.
+    pub plug: Option<Plug>,
     /// cloud-config, given through fw_cfg.
     pub cloud_config: Option<Vec<u8>>,
 }
@@ -90,6 +93,7 @@ impl Config {
             memory: 1024,
             cpus: 1,
             forwards: Vec::new(),
+            plug: None,
             cloud_config: None,
         }
     }
@@ -107,6 +111,11 @@ impl Config {
     /// With this many processors.
     pub fn cpus(self, cpus: u32) -> Config {
         Config { cpus, ..self }
+    }
+
+    /// In a network with other machines. Its address there is told to it, as `$private_ipv4` of its cloud-config.
+    pub fn plug(self, plug: Plug) -> Config {
+        Config { plug: Some(plug), ..self }
     }
 
     /// With this cloud-config.

@@ -21,6 +21,7 @@ pub mod fixtures;
 
 pub mod keys;
 mod machine;
+pub mod network;
 mod qmp;
 pub mod registry;
 mod ssh;

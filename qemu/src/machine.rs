@@ -285,6 +285,13 @@ fn arguments(
     }
     add(&["-netdev", &network, "-device", "virtio-net-pci,netdev=net,romfile="]);
 
+    if let Some(plug) = &config.plug {
+        let (switch, port) = (plug.switch, plug.port);
+        let network = format!("socket,id=cluster,udp=127.0.0.1:{switch},localaddr=127.0.0.1:{port}");
+        let card = format!("virtio-net-pci,netdev=cluster,romfile=,mac={}", plug.hardware_address());
+        add(&["-netdev", &network, "-device", &card]);
+    }
+
     add(&["-qmp", &format!("unix:{},server=on,wait=off", file("qmp.sock"))]);
     let log = console.log().display();
     let line = match serial {
@@ -304,6 +311,11 @@ fn arguments(
     let public = key.public().display().to_string();
     let credential = "opt/com.coreos/authorized-keys";
     add(&["-fw_cfg", &format!("name={credential},file={public}")]);
+    if let Some(plug) = &config.plug {
+        let path = directory.join("environment");
+        fs::write(&path, format!("COREOS_PRIVATE_IPV4={}\n", plug.address())).at("write", &path)?;
+        add(&["-fw_cfg", &format!("name=opt/com.coreos/environment,file={}", path.display())]);
+    }
     if let Some(text) = &config.cloud_config {
         let path = directory.join("cloud-config");
         fs::write(&path, text).at("write", &path)?;

@@ -35,6 +35,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "echo", main: tools::uutils::echo },
     Applet { name: "env", main: tools::uutils::env },
     Applet { name: "etcd", main: kv::etcd },
+    Applet { name: "etcd-discovery", main: kv::etcd_discovery },
     Applet { name: "etcd-wrapper", main: kv::etcd_wrapper },
     Applet { name: "etcd2", main: kv::etcd },
     Applet { name: "etcdctl", main: kv::etcdctl },

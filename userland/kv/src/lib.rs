@@ -34,6 +34,11 @@ pub fn etcd_wrapper(args: Vec<OsString>) -> ExitCode {
     server::wrapper::main(args)
 }
 
+/// The applet `etcd-discovery`.
+pub fn etcd_discovery(args: Vec<OsString>) -> ExitCode {
+    server::discovery_service::main(args)
+}
+
 /// The applets `etcd` and `etcd2`.
 pub fn etcd(args: Vec<OsString>) -> ExitCode {
     server::main(args)

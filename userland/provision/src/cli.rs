@@ -12,13 +12,17 @@ use clap::Parser;
 use crate::apply::Machine;
 use crate::atomic_file::read_bounded;
 use crate::cloud_config::{LARGEST, Plan, plan};
+use crate::environment::Environment;
 use crate::names::check_public_key;
 use crate::problem::Problem;
 
 const CONFIG: &str = "opt/com.coreos/config/raw";
+const ENVIRONMENT: &str = "opt/com.coreos/environment/raw";
 const KEYS: &str = "opt/com.coreos/authorized-keys/raw";
 /// Most bytes of keys that are read.
 const LARGEST_KEYS: usize = 64 << 10;
+/// Most bytes of variables that are read.
+const LARGEST_ENVIRONMENT: usize = 64 << 10;
 
 /// Applies a cloud-config to this machine.
 ///
@@ -77,6 +81,7 @@ fn run(arguments: &Arguments) -> Vec<Problem> {
             arguments.fw_cfg.join(CONFIG)
         }
     };
+    let environment = environment(&machine, &arguments.fw_cfg.join(ENVIRONMENT), &mut problems);
     let given = arguments.from_file.is_some();
     let data = match read_bounded(&path, LARGEST) {
         Ok(data) => data,
@@ -87,8 +92,16 @@ fn run(arguments: &Arguments) -> Vec<Problem> {
             return problems;
         }
     };
-    let Plan { actions, problems: found } = plan(&data);
+    let data = match String::from_utf8(data) {
+        Ok(text) if text.len() <= LARGEST => environment.substitute(&text, &mut problems).into_bytes(),
+        Ok(text) => text.into_bytes(),
+        Err(error) => error.into_bytes(),
+    };
+    let Plan { mut actions, problems: found } = plan(&data);
     problems.extend(found);
+    let old = read_text(&machine.root.join("etc/environment"));
+    // Before the rest: what a cloud-config writes there itself stays.
+    actions.splice(0..0, environment.file(&old));
     if arguments.dry_run {
         let mut out = io::stdout().lock();
         for action in &actions {
@@ -98,6 +111,18 @@ fn run(arguments: &Arguments) -> Vec<Problem> {
         problems.extend(machine.apply(&actions));
     }
     problems
+}
+
+/// What the file says, as far as it can be read.
+fn read_text(path: &Path) -> String {
+    let bytes = read_bounded(path, LARGEST_ENVIRONMENT).unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// The machine's addresses: as whoever runs it tells them, else as `/etc/environment` has them.
+fn environment(machine: &Machine, told: &Path, problems: &mut Vec<Problem>) -> Environment {
+    let told = if told.exists() { told.to_owned() } else { machine.root.join("etc/environment") };
+    Environment::parse(&read_text(&told), problems)
 }
 
 /// The keys that `./qemu/ssh` and the like bring along: systemd.system-credentials(7).

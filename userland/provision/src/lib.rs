@@ -14,6 +14,7 @@ pub mod atomic_file;
 pub mod cli;
 pub mod cloud_config;
 pub mod encoding;
+pub mod environment;
 pub mod home;
 pub mod names;
 pub mod plan;

@@ -138,3 +138,32 @@ fn validate_changes_nothing() {
     assert!(!machine.run(&["--validate", "--from-file", machine.path("bad").to_str().unwrap()]));
     assert!(!machine.path("etc/hostname").exists());
 }
+
+#[test]
+fn addresses_come_from_qemu_and_are_kept() {
+    let machine = Machine::new();
+    machine.write("fw_cfg/opt/com.coreos/environment/raw", "COREOS_PRIVATE_IPV4=10.9.0.1\n");
+    machine.write("etc/environment", "LANG=C\n");
+    machine.config(
+        "#cloud-config\ncoreos:\n  etcd2:\n    discovery: https://d.example/0123\n    \
+         initial-advertise-peer-urls: http://$private_ipv4:2380\nwrite_files:\n  - path: /etc/own\n    \
+         content: \\$private_ipv4 is $private_ipv4\n",
+    );
+    assert!(machine.run(&[]));
+    assert_eq!(machine.read("etc/environment"), "LANG=C\nCOREOS_PRIVATE_IPV4=10.9.0.1\n");
+    assert_eq!(machine.read("etc/own"), "$private_ipv4 is 10.9.0.1");
+    let drop_in = machine.read("run/systemd/system/etcd2.service.d/20-cloudinit.conf");
+    assert_eq!(
+        drop_in,
+        "[Service]\nEnvironment=\"ETCD_DISCOVERY=https://d.example/0123\"\n\
+         Environment=\"ETCD_INITIAL_ADVERTISE_PEER_URLS=http://10.9.0.1:2380\"\n"
+    );
+    // The next boot is told nothing, and knows it still.
+    fs::remove_file(machine.path("fw_cfg/opt/com.coreos/environment/raw")).unwrap();
+    machine.config("#cloud-config\nwrite_files:\n  - path: /etc/own\n    content: $private_ipv4\n");
+    assert!(machine.run(&[]));
+    assert_eq!(machine.read("etc/own"), "10.9.0.1");
+    machine.config("#cloud-config\nwrite_files:\n  - path: /etc/own\n    content: <$public_ipv4>\n");
+    assert!(!machine.run(&[]), "an address that is not known was passed over");
+    assert_eq!(machine.read("etc/own"), "<>");
+}

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use tonic::{Response, Status};
+
 use super::client::{Client, Failure};
 use super::keys::span;
 use crate::proto::auth_client::AuthClient;
@@ -14,6 +16,23 @@ pub(super) fn ask_password(prompt: &str) -> Result<String, Failure> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Prints an answer that says no more than that it was done.
+fn done<T: prost::Message>(
+    client: &Client,
+    name: &str,
+    answer: Result<Response<T>, Status>,
+    text: &str,
+) -> Result<(), Failure> {
+    let answer = answer?.into_inner();
+    client.printer.print(name, &answer, |out| drop(writeln!(out, "{text}")));
+    Ok(())
+}
+
+/// Prints names, a line each.
+fn names<T: prost::Message>(client: &Client, name: &str, answer: &T, all: &[String]) {
+    client.printer.print(name, answer, |out| all.iter().for_each(|name| drop(writeln!(out, "{name}"))));
 }
 
 #[derive(clap::Subcommand)]
@@ -44,8 +63,8 @@ impl Auth {
                 println!("Authentication Enabled");
             }
             Auth::Disable => {
-                auth.auth_disable(client.request(AuthDisableRequest {})).await?;
-                println!("Authentication Disabled");
+                let answer = auth.auth_disable(client.request(AuthDisableRequest {})).await;
+                done(client, "AuthDisableResponse", answer, "Authentication Disabled")?;
             }
             Auth::Status => {
                 let answer = auth.auth_status(client.request(AuthStatusRequest {})).await?.into_inner();
@@ -72,6 +91,9 @@ pub(crate) enum User {
     },
     Get {
         name: String,
+        /// With what its roles may
+        #[arg(long)]
+        detail: bool,
     },
     List,
     /// Changes the password, read from the standard input
@@ -106,42 +128,54 @@ impl User {
                     options,
                     hashed_password: String::new(),
                 };
-                auth.user_add(client.request(request)).await?;
-                println!("User {name} created");
+                let answer = auth.user_add(client.request(request)).await;
+                done(client, "AuthUserAddResponse", answer, &format!("User {name} created"))?;
             }
             User::Delete { name } => {
-                auth.user_delete(client.request(AuthUserDeleteRequest { name: name.clone() })).await?;
-                println!("User {name} deleted");
+                let request = client.request(AuthUserDeleteRequest { name: name.clone() });
+                let answer = auth.user_delete(request).await;
+                done(client, "AuthUserDeleteResponse", answer, &format!("User {name} deleted"))?;
             }
-            User::Get { name } => {
+            User::Get { name, detail } => {
                 let request = client.request(AuthUserGetRequest { name: name.clone() });
                 let answer = auth.user_get(request).await?.into_inner();
+                if detail {
+                    println!("User: {name}");
+                    for role in answer.roles {
+                        let request = client.request(AuthRoleGetRequest { role: role.clone() });
+                        let answer = auth.role_get(request).await?.into_inner();
+                        println!();
+                        print_role(&mut std::io::stdout().lock(), &role, &answer.perm);
+                    }
+                    return Ok(());
+                }
                 client.printer.print("AuthUserGetResponse", &answer, |out| {
-                    let _ = writeln!(out, "User: {name}\nRoles: {}", answer.roles.join(" "));
+                    let roles: String = answer.roles.iter().map(|role| format!(" {role}")).collect();
+                    let _ = writeln!(out, "User: {name}\nRoles:{roles}");
                 });
             }
             User::List => {
                 let answer = auth.user_list(client.request(AuthUserListRequest {})).await?.into_inner();
-                client.printer.print("AuthUserListResponse", &answer, |out| {
-                    answer.users.iter().for_each(|user| drop(writeln!(out, "{user}")));
-                });
+                names(client, "AuthUserListResponse", &answer, &answer.users);
             }
             User::Passwd { name } => {
                 let password = ask_password(&format!("Password of {name}: "))?;
                 let request =
                     AuthUserChangePasswordRequest { name, password, hashed_password: String::new() };
-                auth.user_change_password(client.request(request)).await?;
-                println!("Password updated");
+                let answer = auth.user_change_password(client.request(request)).await;
+                done(client, "AuthUserChangePasswordResponse", answer, "Password updated")?;
             }
             User::GrantRole { name, role } => {
                 let request = AuthUserGrantRoleRequest { user: name.clone(), role: role.clone() };
-                auth.user_grant_role(client.request(request)).await?;
-                println!("Role {role} is granted to user {name}");
+                let answer = auth.user_grant_role(client.request(request)).await;
+                let text = format!("Role {role} is granted to user {name}");
+                done(client, "AuthUserGrantRoleResponse", answer, &text)?;
             }
             User::RevokeRole { name, role } => {
                 let request = AuthUserRevokeRoleRequest { name: name.clone(), role: role.clone() };
-                auth.user_revoke_role(client.request(request)).await?;
-                println!("Role {role} is revoked from user {name}");
+                let answer = auth.user_revoke_role(client.request(request)).await;
+                let text = format!("Role {role} is revoked from user {name}");
+                done(client, "AuthUserRevokeRoleResponse", answer, &text)?;
             }
         }
         Ok(())
@@ -187,12 +221,13 @@ impl Role {
         let mut auth = AuthClient::new(client.channel.clone());
         match self {
             Role::Add { name } => {
-                auth.role_add(client.request(AuthRoleAddRequest { name: name.clone() })).await?;
-                println!("Role {name} created");
+                let answer = auth.role_add(client.request(AuthRoleAddRequest { name: name.clone() })).await;
+                done(client, "AuthRoleAddResponse", answer, &format!("Role {name} created"))?;
             }
             Role::Delete { name } => {
-                auth.role_delete(client.request(AuthRoleDeleteRequest { role: name.clone() })).await?;
-                println!("Role {name} deleted");
+                let request = client.request(AuthRoleDeleteRequest { role: name.clone() });
+                let answer = auth.role_delete(request).await;
+                done(client, "AuthRoleDeleteResponse", answer, &format!("Role {name} deleted"))?;
             }
             Role::Get { name } => {
                 let request = client.request(AuthRoleGetRequest { role: name.clone() });
@@ -203,9 +238,7 @@ impl Role {
             }
             Role::List => {
                 let answer = auth.role_list(client.request(AuthRoleListRequest {})).await?.into_inner();
-                client.printer.print("AuthRoleListResponse", &answer, |out| {
-                    answer.roles.iter().for_each(|role| drop(writeln!(out, "{role}")));
-                });
+                names(client, "AuthRoleListResponse", &answer, &answer.roles);
             }
             Role::GrantPermission { name, permission, key, range_end, prefix, from_key } => {
                 let perm_type = match permission.to_lowercase().as_str() {
@@ -217,15 +250,21 @@ impl Role {
                 let (key, range_end) = span(&key, range_end.as_deref(), prefix, from_key)?;
                 let perm = Some(Permission { perm_type: perm_type.into(), key, range_end });
                 let request = AuthRoleGrantPermissionRequest { name: name.clone(), perm };
-                auth.role_grant_permission(client.request(request)).await?;
-                println!("Role {name} updated");
+                let answer = auth.role_grant_permission(client.request(request)).await;
+                done(client, "AuthRoleGrantPermissionResponse", answer, &format!("Role {name} updated"))?;
             }
             Role::RevokePermission { name, key, range_end, prefix, from_key } => {
-                let text = key.clone();
                 let (key, range_end) = span(&key, range_end.as_deref(), prefix, from_key)?;
+                let (from, to) = (String::from_utf8_lossy(&key), String::from_utf8_lossy(&range_end));
+                let what = match to.as_ref() {
+                    "" => format!("key {from}"),
+                    "\0" => format!("range [{from}, <open ended>"),
+                    to => format!("range [{from}, {to})"),
+                };
+                let text = format!("Permission of {what} is revoked from role {name}");
                 let request = AuthRoleRevokePermissionRequest { role: name.clone(), key, range_end };
-                auth.role_revoke_permission(client.request(request)).await?;
-                println!("Permission of key {text} is revoked from role {name}");
+                let answer = auth.role_revoke_permission(client.request(request)).await;
+                done(client, "AuthRoleRevokePermissionResponse", answer, &text)?;
             }
         }
         Ok(())

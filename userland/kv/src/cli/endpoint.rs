@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Global;
 use super::client::{Client, Failure};
-use super::output::{Format, table};
+use super::output::{Format, json, table};
 use crate::proto::alarm_request::AlarmAction;
 use crate::proto::cluster_client::ClusterClient;
 use crate::proto::kv_client::KvClient;
@@ -72,10 +72,14 @@ pub(super) async fn endpoint(verb: Endpoint, global: &Global) -> Result<ExitCode
         let began = Instant::now();
         let result = one(&verb, &endpoint, global).await;
         match result {
-            Ok(mut row) => {
+            Ok((mut row, json)) => {
                 if matches!(verb, Endpoint::Health { .. }) {
-                    row.push(format!("{:?}", began.elapsed()));
+                    let took = format!("{:?}", began.elapsed());
+                    objects.push(format!(r#"{{"endpoint":{endpoint:?},"health":true,"took":{took:?}}}"#));
+                    row.push(took);
                     row.push(String::new());
+                } else {
+                    objects.push(format!(r#"{{"Endpoint":{endpoint:?},{json}}}"#));
                 }
                 let mut whole = vec![endpoint.clone()];
                 whole.extend(row);
@@ -84,12 +88,16 @@ pub(super) async fn endpoint(verb: Endpoint, global: &Global) -> Result<ExitCode
             Err(failure) => {
                 failed = true;
                 match verb {
-                    Endpoint::Health { .. } => rows.push(vec![
-                        endpoint.clone(),
-                        "false".into(),
-                        format!("{:?}", began.elapsed()),
-                        failure.to_string(),
-                    ]),
+                    Endpoint::Health { .. } => {
+                        let (took, error) = (format!("{:?}", began.elapsed()), failure.to_string());
+                        objects.push(
+                            serde_json::json!({
+                                "endpoint": endpoint, "health": false, "took": took, "error": error,
+                            })
+                            .to_string(),
+                        );
+                        rows.push(vec![endpoint.clone(), "false".into(), took, error]);
+                    }
                     _ => eprintln!("Failed to get the status of endpoint {endpoint} ({failure})"),
                 }
             }
@@ -113,18 +121,7 @@ pub(super) async fn endpoint(verb: Endpoint, global: &Global) -> Result<ExitCode
     };
     match (global.format, &verb) {
         (Format::Table, _) => print!("{}", table(head, &rows)),
-        (Format::Json, _) => {
-            for row in &rows {
-                let names = head.iter().map(|name| name.to_lowercase().replace(' ', "_"));
-                objects.push(
-                    names
-                        .zip(row)
-                        .map(|(name, cell)| (name, serde_json::Value::from(cell.as_str())))
-                        .collect::<serde_json::Map<_, _>>(),
-                );
-            }
-            println!("{}", serde_json::json!(objects));
-        }
+        (Format::Json, _) => println!("[{}]", objects.join(",")),
         (_, Endpoint::Health { .. }) => {
             for row in &rows {
                 match row.as_slice() {
@@ -151,7 +148,8 @@ pub(super) async fn endpoint(verb: Endpoint, global: &Global) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-async fn one(verb: &Endpoint, endpoint: &str, global: &Global) -> Result<Vec<String>, Failure> {
+/// What one endpoint says: as cells of a table, and as JSON.
+async fn one(verb: &Endpoint, endpoint: &str, global: &Global) -> Result<(Vec<String>, String), Failure> {
     let client = Client::to(endpoint, global).await?;
     let mut maintenance = MaintenanceClient::new(client.channel.clone());
     match verb {
@@ -160,13 +158,14 @@ async fn one(verb: &Endpoint, endpoint: &str, global: &Global) -> Result<Vec<Str
             match KvClient::new(client.channel.clone()).range(client.request(request)).await {
                 // Who may not read is answered all the same.
                 Err(status) if status.code() != tonic::Code::PermissionDenied => Err(status.into()),
-                _ => Ok(vec!["true".into()]),
+                _ => Ok((vec!["true".into()], String::new())),
             }
         }
         Endpoint::Status { .. } => {
             let status = maintenance.status(client.request(StatusRequest {})).await?.into_inner();
             let id = status.header.map_or(0, |header| header.member_id);
-            Ok(vec![
+            let json = format!(r#""Status":{}"#, json("StatusResponse", &status));
+            let cells = vec![
                 format!("{id:x}"),
                 status.version,
                 size(status.db_size),
@@ -176,12 +175,14 @@ async fn one(verb: &Endpoint, endpoint: &str, global: &Global) -> Result<Vec<Str
                 status.raft_index.to_string(),
                 status.raft_applied_index.to_string(),
                 status.errors.join(", "),
-            ])
+            ];
+            Ok((cells, json))
         }
         Endpoint::Hashkv { rev, .. } => {
             let hash =
                 maintenance.hash_kv(client.request(HashKvRequest { revision: *rev })).await?.into_inner();
-            Ok(vec![hash.hash.to_string()])
+            let json = format!(r#""HashKV":{}"#, json("HashKVResponse", &hash));
+            Ok((vec![hash.hash.to_string()], json))
         }
     }
 }

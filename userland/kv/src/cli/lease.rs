@@ -40,7 +40,8 @@ impl Lease {
             Lease::Grant { ttl } => {
                 let answer =
                     leases.lease_grant(client.request(LeaseGrantRequest { ttl, id: 0 })).await?.into_inner();
-                client.printer.print("LeaseGrantResponse", &answer, |out| {
+                let rest = format!(r#""ID":{},"TTL":{},"Error":{:?}"#, answer.id, answer.ttl, answer.error);
+                client.printer.flat("LeaseGrantResponse", &answer, answer.header, &rest, |out| {
                     let _ = writeln!(out, "lease {:016x} granted with TTL({}s)", answer.id, answer.ttl);
                 });
             }
@@ -60,7 +61,14 @@ impl Lease {
                 let id = parse(&id)?;
                 let request = client.request(LeaseTimeToLiveRequest { id, keys });
                 let answer = leases.lease_time_to_live(request).await?.into_inner();
-                client.printer.print("LeaseTimeToLiveResponse", &answer, |out| {
+                let rest = format!(
+                    r#""id":{},"ttl":{},"granted-ttl":{},"keys":{}"#,
+                    answer.id,
+                    answer.ttl,
+                    answer.granted_ttl,
+                    keys_json(&answer.keys)
+                );
+                client.printer.flat("LeaseTimeToLiveResponse", &answer, answer.header, &rest, |out| {
                     if answer.granted_ttl == 0 && answer.ttl == -1 {
                         let _ = writeln!(out, "lease {id:016x} already expired");
                         return;
@@ -80,7 +88,10 @@ impl Lease {
             }
             Lease::List => {
                 let answer = leases.lease_leases(client.request(LeaseLeasesRequest {})).await?.into_inner();
-                client.printer.print("LeaseLeasesResponse", &answer, |out| {
+                let ids: Vec<String> =
+                    answer.leases.iter().map(|lease| format!(r#"{{"id":{}}}"#, lease.id)).collect();
+                let rest = format!(r#""leases":[{}]"#, ids.join(","));
+                client.printer.flat("LeaseLeasesResponse", &answer, answer.header, &rest, |out| {
                     let _ = writeln!(out, "found {} leases", answer.leases.len());
                     for lease in &answer.leases {
                         let _ = writeln!(out, "{:016x}", lease.id);
@@ -90,6 +101,16 @@ impl Lease {
             Lease::KeepAlive { id, once } => keep_alive(client, parse(&id)?, once).await?,
         }
         Ok(())
+    }
+}
+
+/// Keys as Go's JSON has bytes: in base64, and `null` where there are none.
+fn keys_json(keys: &[bytes::Bytes]) -> String {
+    use base64::Engine;
+    let encode = |key: &bytes::Bytes| format!("{:?}", base64::engine::general_purpose::STANDARD.encode(key));
+    match keys {
+        [] => "null".into(),
+        keys => format!("[{}]", keys.iter().map(encode).collect::<Vec<_>>().join(",")),
     }
 }
 
@@ -105,7 +126,8 @@ async fn keep_alive(client: &Client, id: i64, once: bool) -> Result<(), Failure>
             println!("lease {id:016x} expired or revoked.");
             return Ok(());
         }
-        client.printer.print("LeaseKeepAliveResponse", &answer, |out| {
+        let rest = format!(r#""ID":{},"TTL":{}"#, answer.id, answer.ttl);
+        client.printer.flat("LeaseKeepAliveResponse", &answer, answer.header, &rest, |out| {
             let _ = writeln!(out, "lease {id:016x} keepalived with TTL({})", answer.ttl);
         });
         if once {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use prost::Message;
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, ReflectMessage, SerializeOptions, Value};
 
 use crate::proto::KeyValue;
 
@@ -16,6 +16,8 @@ pub(crate) enum Format {
     Json,
     /// NAME : VALUE lines
     Fields,
+    /// The message itself
+    Protobuf,
     /// A table, where there is one
     Table,
 }
@@ -27,14 +29,16 @@ pub(crate) struct Printer {
     pub hex: bool,
 }
 
+/// A message whose fields can be asked for.
+fn dynamic(name: &str, message: &impl Message) -> Option<DynamicMessage> {
+    let descriptor = crate::serve::descriptors()?.get_message_by_name(&format!("etcdserverpb.{name}"))?;
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).ok()
+}
+
 /// A message as Go's JSON: numbers as numbers, what is nothing left out.
 pub(crate) fn json(name: &str, message: &impl Message) -> String {
-    let pool = crate::serve::descriptors();
-    let descriptor = pool.and_then(|pool| pool.get_message_by_name(&format!("etcdserverpb.{name}")));
-    let dynamic =
-        descriptor.and_then(|of| DynamicMessage::decode(of, message.encode_to_vec().as_slice()).ok());
     let mut text = Vec::new();
-    if let Some(dynamic) = dynamic {
+    if let Some(dynamic) = dynamic(name, message) {
         let options = SerializeOptions::new()
             .use_proto_field_name(true)
             .stringify_64_bit_integers(false)
@@ -52,9 +56,34 @@ impl Printer {
             Format::Json => {
                 let _ = writeln!(out, "{}", json(name, message));
             }
-            Format::Fields => fields(&mut out, &json(name, message)),
+            Format::Fields => {
+                if let Some(dynamic) = dynamic(name, message) {
+                    fields(&mut out, &dynamic, "");
+                }
+            }
+            Format::Protobuf => {
+                let _ = out.write_all(&message.encode_to_vec());
+            }
             Format::Simple | Format::Table => plain(&mut out),
         }
+    }
+
+    /// As [`Printer::print`], for those answers whose JSON etcd's client makes itself: the header's fields are not
+    /// in an object of their own, and `rest` follows them.
+    pub fn flat(
+        &self,
+        name: &str,
+        message: &impl Message,
+        header: Option<crate::proto::ResponseHeader>,
+        rest: &str,
+        plain: impl FnOnce(&mut dyn Write),
+    ) {
+        if self.format != Format::Json {
+            return self.print(name, message, plain);
+        }
+        let header = json("ResponseHeader", &header.unwrap_or_default());
+        let comma = if header.len() > 2 { "," } else { "" };
+        println!("{}{comma}{rest}}}", header.trim_end_matches('}'));
     }
 
     /// Writes bytes, and a newline.
@@ -74,33 +103,70 @@ impl Printer {
     }
 }
 
-/// Prints JSON as lines of names and values, names as Go's.
-fn fields(out: &mut dyn Write, text: &str) {
-    fn walk(out: &mut dyn Write, value: &serde_json::Value) {
-        let Some(map) = value.as_object() else { return };
-        for (name, value) in map {
-            match value {
-                serde_json::Value::Object(_) => walk(out, value),
-                serde_json::Value::Array(all) => all.iter().for_each(|one| walk(out, one)),
-                other => {
-                    let name: String = name.split('_').map(capital).collect();
-                    let _ = writeln!(out, "{name:?} : {other}");
-                }
+/// Prints a message as lines of names and values, both as Go's.
+fn fields(out: &mut dyn Write, message: &DynamicMessage, prefix: &str) {
+    for field in message.descriptor().fields() {
+        // A message that is not there has no lines, any other value is shown.
+        if field.kind().as_message().is_some() && !field.is_list() && !message.has_field(&field) {
+            continue;
+        }
+        let below = if field.name().starts_with("prev_kv") { "Prev" } else { "" };
+        let name = format!("{prefix}{}", go_name(field.name()));
+        match message.get_field(&field).as_ref() {
+            Value::List(all) => {
+                let one = name.strip_suffix('s').unwrap_or(&name);
+                all.iter().for_each(|value| line(out, one, value, below));
             }
+            value => line(out, &name, value, below),
         }
     }
-    if let Ok(value) = serde_json::from_str(text) {
-        walk(out, &value);
+}
+
+fn line(out: &mut dyn Write, name: &str, value: &Value, below: &str) {
+    let text = match value {
+        Value::Message(message) => return fields(out, message, below),
+        Value::Bytes(bytes) => quoted(bytes),
+        Value::String(text) => quoted(text.as_bytes()),
+        Value::Bool(on) => on.to_string(),
+        Value::I32(number) | Value::EnumNumber(number) => number.to_string(),
+        Value::I64(number) => number.to_string(),
+        Value::U32(number) => number.to_string(),
+        Value::U64(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    let _ = writeln!(out, "\"{name}\" : {text}");
+}
+
+/// Go's `%q`: a quoted string, with what cannot be shown as escapes.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::from('"');
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\t' => text.push_str("\\t"),
+                '\r' => text.push_str("\\r"),
+                letter if letter.is_ascii_control() => {
+                    text.push_str(&format!("\\x{:02x}", u32::from(letter)))
+                }
+                letter => text.push(letter),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
     }
+    text + "\""
+}
+
+/// `create_revision` is `CreateRevision`, `cluster_id` is `ClusterID`.
+fn go_name(name: &str) -> String {
+    name.split('_').map(|word| if word == "id" { "ID".into() } else { capital(word) }).collect()
 }
 
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
-    match chars.next() {
-        Some(_) if word == "id" => "ID".into(),
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// A table with a frame.
@@ -125,4 +191,28 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         text += "|\n";
     }
     text + &rule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_quoted_as_gos() {
+        assert_eq!(quoted(b"a\"b\\\n\x01\xff\xc3\xa4"), "\"a\\\"b\\\\\\n\\x01\\xff\u{e4}\"");
+    }
+
+    #[test]
+    fn fields_are_named_as_gos() {
+        let kv = KeyValue { key: "k".into(), value: "v".into(), mod_revision: 3, ..KeyValue::default() };
+        let answer = crate::proto::PutResponse { header: Some(Default::default()), prev_kv: Some(kv) };
+        let mut out = Vec::new();
+        fields(&mut out, &dynamic("PutResponse", &answer).expect("it is described"), "");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.starts_with("\"ClusterID\" : 0\n\"MemberID\" : 0\n\"Revision\" : 0\n\"RaftTerm\" : 0\n\"PrevKey\" : \"k\"\n"), "{text}");
+        assert!(
+            text.contains("\"PrevModRevision\" : 3\n") && text.ends_with("\"PrevLease\" : 0\n"),
+            "{text}"
+        );
+    }
 }

@@ -115,6 +115,10 @@ pub struct Counts {
     pub syncs: AtomicU64,
     /// Snapshots written.
     pub snapshots: AtomicU64,
+    /// Messages that append to the log, from a leader.
+    pub appends_received: AtomicU64,
+    /// The same, sent as leader.
+    pub appends_sent: AtomicU64,
 }
 
 /// What the thread shares.

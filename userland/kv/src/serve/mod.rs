@@ -12,6 +12,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod metrics;
+mod stats;
 pub mod tls;
 mod v2;
 mod watch;
@@ -88,6 +89,8 @@ pub struct Api {
     manners: Arc<Manners>,
     /// Calls that were answered, by path and code.
     handled: Arc<Mutex<BTreeMap<String, BTreeMap<i32, u64>>>>,
+    v2_counts: Arc<stats::Counts>,
+    reign: Arc<Mutex<stats::Reign>>,
 }
 
 /// Who is at the other end, by its certificate.
@@ -100,7 +103,9 @@ pub struct Peer {
 impl Api {
     /// The faces of this member.
     pub fn new(node: Node, manners: Manners) -> Api {
-        Api { node, manners: Arc::new(manners), handled: Arc::default() }
+        let reign = Arc::default();
+        tokio::spawn(stats::follow(node.standing.clone(), Arc::clone(&reign)));
+        Api { node, manners: Arc::new(manners), handled: Arc::default(), v2_counts: Arc::default(), reign }
     }
 
     /// Who asks.

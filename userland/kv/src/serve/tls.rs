@@ -117,6 +117,16 @@ impl Files {
     }
 }
 
+impl Files {
+    /// For who connects, if there is a certificate to show.
+    ///
+    /// # Errors
+    /// Which file cannot be used.
+    pub fn client_if_any(&self) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+        self.cert.is_some().then(|| self.client().map(Arc::new)).transpose()
+    }
+}
+
 /// The common name in the subject of a certificate.
 pub fn common_name(der: &[u8]) -> Option<String> {
     let (_, certificate, _) = element(der)?;

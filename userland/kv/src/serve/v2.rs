@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::http::{body, text};
+use super::stats;
 use super::{AnyBody, Api};
 use crate::fault::Fault;
 use crate::form;
@@ -88,6 +89,10 @@ fn truth(fields: &Fields, name: &str, index: u64) -> Result<Option<bool>, V2Erro
         None => Ok(None),
         Some("true") => Ok(Some(true)),
         Some("false") => Ok(Some(false)),
+        // So etcd words it.
+        Some(_) if matches!(name, "prevExist" | "refresh") => {
+            Err(V2Error { code: 209, cause: format!("invalid value for {name}"), index })
+        }
         Some(_) => Err(V2Error { code: 209, cause: format!("invalid value for \"{name}\""), index }),
     }
 }
@@ -154,7 +159,6 @@ impl Api {
     }
 
     async fn v2_keys(&self, request: Request<Incoming>) -> Response<AnyBody> {
-        let index = self.v2_index();
         let path = form::decode(request.uri().path().trim_start_matches("/v2/keys"), false);
         let mut fields = form::parse(request.uri().query().unwrap_or_default());
         let method = request.method().clone();
@@ -171,11 +175,12 @@ impl Api {
             Method::PUT | Method::POST | Method::DELETE => self.v2_change(&method, &path, &fields).await,
             _ => return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "Method Not Allowed\n"),
         };
-        answer.unwrap_or_else(|error| self.v2_error(&V2Error { index: error.index.max(index), ..error }))
+        answer.unwrap_or_else(|error| self.v2_error(&error))
     }
 
     async fn v2_get(&self, path: &str, fields: &Fields) -> Result<Response<AnyBody>, V2Error> {
-        let index = self.v2_index();
+        // What makes no sense has no place in history.
+        let index = 0;
         let path = clean(path);
         let recursive = truth(fields, "recursive", index)?.unwrap_or(false);
         let sorted = truth(fields, "sorted", index)?.unwrap_or(false);
@@ -185,10 +190,10 @@ impl Api {
             return self.v2_watch(path, recursive, since.filter(|since| *since > 0), stream);
         }
         if truth(fields, "quorum", index)?.unwrap_or(false) {
-            self.node.linearize().await.map_err(|fault| raft_error(fault, index))?;
+            self.node.linearize().await.map_err(|fault| raft_error(fault, self.v2_index()))?;
         }
         let state = self.node.state.read();
-        let event = state.v2.get(&path, recursive)?;
+        let event = self.v2_counts.get(state.v2.get(&path, recursive))?;
         let index = state.v2.index();
         drop(state);
         Ok(self.v2_event(&event, sorted, index))
@@ -211,7 +216,9 @@ impl Api {
         };
         let (out, events) = tokio::sync::mpsc::channel(4);
         let api = self.clone();
+        let watching = self.v2_counts.watching();
         tokio::spawn(async move {
+            let _watching = watching;
             let mut moved = api.node.v2_index.clone();
             let end = tokio::time::sleep(WAIT);
             tokio::pin!(end);
@@ -249,7 +256,7 @@ impl Api {
         path: &str,
         fields: &Fields,
     ) -> Result<Response<AnyBody>, V2Error> {
-        let index = self.v2_index();
+        let index = 0;
         let now = wall_clock();
         let prev_value = fields.get("prevValue");
         if prev_value.is_some_and(String::is_empty) {
@@ -306,8 +313,8 @@ impl Api {
                 Ok(self.v2_event(&event, false, event.index))
             }
             Ok((Reply::V2(Err(error)), _)) => Err(error),
-            Ok(_) => Err(raft_error(Fault::Stopped, index)),
-            Err(fault) => Err(raft_error(fault, index)),
+            Ok(_) => Err(raft_error(Fault::Stopped, self.v2_index())),
+            Err(fault) => Err(raft_error(fault, self.v2_index())),
         }
     }
 
@@ -333,8 +340,9 @@ impl Api {
             }
             ("/v2/members", &Method::POST) => self.v2_add_member(request).await,
             ("/v2/stats/self", &Method::GET) => ok(&self.v2_self()),
-            ("/v2/stats/store", _) => {
-                text(StatusCode::NOT_IMPLEMENTED, "text/plain", "operations are not counted\n")
+            ("/v2/stats/store", &Method::GET) => {
+                let (gets, watchers) = (self.v2_counts.gets(), self.v2_counts.watchers());
+                ok(&stats::store(&self.node.state.read().v2.counts(), gets, watchers))
             }
             ("/v2/stats/leader", &Method::GET) => {
                 let standing = self.node.standing.borrow().clone();
@@ -348,6 +356,9 @@ impl Api {
                     .collect();
                 ok(&json!({ "leader": format!("{:x}", standing.leader), "followers": followers }))
             }
+            ("/v2/machines" | "/v2/stats/self" | "/v2/stats/store" | "/v2/stats/leader", _) => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "Method Not Allowed\n")
+            }
             _ => match path.strip_prefix("/v2/members/") {
                 Some(id) => self.v2_change_member(id, &method, request).await,
                 None => text(StatusCode::NOT_FOUND, "text/plain", "404 page not found\n"),
@@ -356,16 +367,9 @@ impl Api {
     }
 
     fn v2_self(&self) -> Value {
+        let (name, id) = (&self.manners.name, self.node.setup.member_id);
         let standing = self.node.standing.borrow().clone();
-        let leads = standing.leader == self.node.setup.member_id;
-        json!({
-            "name": self.manners.name,
-            "id": format!("{:x}", self.node.setup.member_id),
-            "state": if leads { "StateLeader" } else { "StateFollower" },
-            "leaderInfo": { "leader": format!("{:x}", standing.leader), "uptime": "", "startTime": "" },
-            "recvAppendRequestCnt": 0,
-            "sendAppendRequestCnt": 0,
-        })
+        stats::member(name, id, &standing, &self.reign.lock(), &self.node.counts)
     }
 
     async fn v2_urls(&self, request: Request<Incoming>) -> Result<Vec<String>, Response<AnyBody>> {
@@ -411,6 +415,9 @@ impl Api {
         };
         match result {
             Ok(()) => text(StatusCode::NO_CONTENT, "application/json", ""),
+            Err(Fault::MemberNotFound) => {
+                v2_members_error(StatusCode::NOT_FOUND, &format!("No such member: {id:x}"))
+            }
             Err(fault) => v2_members_fault(fault),
         }
     }

@@ -103,6 +103,11 @@ pub fn data_dir(config: &Config) -> PathBuf {
     config.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("{}.etcd", config.name)))
 }
 
+/// Whether this was a member before: then its data says who the others are.
+pub fn has_data(config: &Config) -> bool {
+    Wal::exists(&Paths::new(&data_dir(config), config.wal_dir.as_deref()).wal)
+}
+
 /// Brings a member up. `cluster` is who the first members are, however that was found out.
 ///
 /// # Errors

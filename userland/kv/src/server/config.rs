@@ -70,8 +70,11 @@ pub struct Config {
     #[arg(long, env = "ETCD_DISCOVERY")]
     pub discovery: Option<String>,
     /// What to do when the cluster is full: `proxy` or `exit`
-    #[arg(long, env = "ETCD_DISCOVERY_FALLBACK", default_value = "proxy")]
+    #[arg(long, env = "ETCD_DISCOVERY_FALLBACK", default_value = "proxy", value_parser = ["proxy", "exit"])]
     pub discovery_fallback: String,
+    /// A proxy for HTTP on the way to that URL
+    #[arg(long, env = "ETCD_DISCOVERY_PROXY")]
+    pub discovery_proxy: Option<String>,
     /// A domain whose SRV records name the first members
     #[arg(long, env = "ETCD_DISCOVERY_SRV")]
     pub discovery_srv: Option<String>,
@@ -162,26 +165,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// Says no to flags that ask for what this store does not do: to pass over them would form another cluster than
-    /// the one that was meant.
-    ///
-    /// # Errors
-    /// The first such flag, and what to say instead.
-    pub fn refuse_what_is_not_there(&self) -> Result<(), String> {
-        let asked = [
-            ("--discovery", self.discovery.is_some()),
-            ("--discovery-srv", self.discovery_srv.is_some()),
-            ("--proxy", self.proxy != "off"),
-        ];
-        match asked.iter().find(|(_, asked)| *asked) {
-            None => Ok(()),
-            Some(("--proxy", _)) => {
-                Err("--proxy: a proxy is not supported; point clients at the members with --endpoints".into())
-            }
-            Some((flag, _)) => Err(format!(
-                "{flag}: discovery is not supported; name the first members with --initial-cluster"
-            )),
+    /// Go's flags have no absence: an empty word, as units set it, is none.
+    #[must_use]
+    pub fn without_empty_words(mut self) -> Config {
+        for word in [
+            &mut self.initial_cluster,
+            &mut self.discovery,
+            &mut self.discovery_srv,
+            &mut self.discovery_srv_name,
+            &mut self.discovery_proxy,
+        ] {
+            *word = word.take().filter(|word| !word.is_empty());
         }
+        self
     }
 }
 
@@ -321,19 +317,6 @@ mod tests {
             Config::try_parse_from(two_dashes(args.map(OsString::from).into())).expect("they are sound");
         assert_eq!((config.name.as_str(), config.pre_vote, config.enable_v2), ("a", false, true));
         assert_eq!(config.listen_peer_urls.len(), 2);
-    }
-
-    #[test]
-    fn what_is_not_there_is_refused() {
-        let read = |args: &[&str]| {
-            let args = std::iter::once("etcd").chain(args.iter().copied()).map(OsString::from);
-            Config::try_parse_from(args).expect("they are sound").refuse_what_is_not_there()
-        };
-        assert_eq!(read(&[]), Ok(()));
-        for args in [&["--discovery=https://d/x"], &["--discovery-srv=example.org"], &["--proxy=on"]] {
-            let error = read(args).expect_err("it is not there");
-            assert!(args[0].starts_with(error.split(':').next().unwrap_or_default()), "{error}");
-        }
     }
 
     #[test]

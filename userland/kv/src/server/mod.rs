@@ -3,7 +3,14 @@
 pub mod boot;
 mod compact;
 pub mod config;
+mod discovery;
+pub mod discovery_service;
+mod founders;
+mod gateway;
+mod http_client;
 pub mod peer;
+mod proxy;
+mod srv;
 pub mod wrapper;
 
 use std::ffi::OsString;
@@ -24,6 +31,7 @@ use crate::serve::{Api, CLUSTER_VERSION, Manners, connection, tls};
 use crate::state::auth::Caller;
 use boot::{BootError, Booted};
 use config::Config;
+use founders::{Founders, NotFound};
 use peer::Peers;
 
 /// Reads flags, environment and file.
@@ -45,14 +53,25 @@ fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
         })?,
         None => args,
     };
-    Config::try_parse_from(args).map_err(|error| {
+    let config = Config::try_parse_from(args).map_err(|error| {
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
-    })
+    })?;
+    Ok(config.without_empty_words())
 }
 
-/// Runs a member.
+/// Runs a member, or what the first argument names instead.
 pub fn main(args: Vec<OsString>) -> ExitCode {
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some("gateway") => return gateway::main(args.into_iter().skip(1).collect()),
+        Some("grpc-proxy") => {
+            eprintln!(
+                "etcd: grpc-proxy is not there; `etcd gateway start` passes connections on to the members"
+            );
+            return ExitCode::FAILURE;
+        }
+        _ => {}
+    }
     let config = match read_config(args) {
         Ok(config) => config,
         Err(code) => return code,
@@ -84,22 +103,42 @@ async fn run(config: &Config) -> Result<(), BootError> {
             config.auth_token
         )));
     }
-    config.refuse_what_is_not_there().map_err(BootError::Config)?;
-    let peer_files = tls::Files {
-        cert: config.peer_cert_file.clone(),
-        key: config.peer_key_file.clone(),
-        ca: config.peer_trusted_ca_file.clone(),
-        client_auth: config.peer_client_cert_auth,
-    };
-    let peer_tls = match &peer_files.cert {
-        Some(_) => Some(Arc::new(peer_files.client().map_err(text)?)),
-        None => None,
-    };
+    founders::check(config)?;
+    let is_member = boot::has_data(config);
+    match (is_member, proxy::has_data(config)) {
+        (true, true) => {
+            let text = "invalid datadir. Both member and proxy directories exist.";
+            return Err(BootError::Config(text.into()));
+        }
+        (false, true) => {
+            eprintln!("etcd: the server is already initialized as proxy before, starting as etcd proxy...");
+            return proxy::run(config).await;
+        }
+        (true, false) if config.proxy != "off" => {
+            eprintln!("etcd: the server is already initialized as member before, starting as etcd member...");
+        }
+        (false, false) if config.proxy != "off" => return proxy::run(config).await,
+        _ => {}
+    }
+    let peer_files = peer_files(config);
+    let peer_tls = peer_files.client_if_any().map_err(text)?;
     let peer_listeners = listen(&config.listen_peer_urls).await?;
     let client_listeners = listen(&config.listen_client_urls).await?;
-    let booted =
-        boot::boot(config, config.initial_cluster.clone(), &config.initial_cluster_token, peer_tls.clone())
-            .await?;
+    let founders = if is_member { Ok(Founders::default()) } else { founders::find(config).await };
+    let founders = match founders {
+        Ok(founders) => founders,
+        Err(NotFound::Full) if config.discovery_fallback == "proxy" => {
+            eprintln!("etcd: discovery cluster is full, falling back to proxy");
+            drop((peer_listeners, client_listeners));
+            return proxy::run(config).await;
+        }
+        Err(NotFound::Full) => return Err(text(NotFound::Full)),
+        Err(NotFound::Boot(error)) => return Err(error),
+    };
+    if is_member && config.discovery.is_some() {
+        eprintln!("etcd: discovery token ignored since a cluster has already been initialized");
+    }
+    let booted = boot::boot(config, founders.cluster, &founders.token, peer_tls.clone()).await?;
     let peers = Peers::new(peer_tls, tokio::runtime::Handle::current());
     let Booted { setup, paths, log, state, checkpoint } = booted;
     let outbox = peers.clone();
@@ -117,13 +156,7 @@ async fn run(config: &Config) -> Result<(), BootError> {
         tokio::spawn(peer::serve(listener, tls, node.clone()));
     }
     let api = Api::new(node.clone(), manners(config)?);
-    let files = tls::Files {
-        cert: config.cert_file.clone(),
-        key: config.key_file.clone(),
-        ca: config.trusted_ca_file.clone(),
-        client_auth: config.client_cert_auth
-            || (config.cert_file.is_some() && config.trusted_ca_file.is_some()),
-    };
+    let files = client_files(config);
     for (listener, secure) in client_listeners {
         let tls = secure.then(|| files.server().map(Arc::new)).transpose().map_err(text)?;
         tokio::spawn(connection::serve(listener, tls, api.clone()));
@@ -131,6 +164,27 @@ async fn run(config: &Config) -> Result<(), BootError> {
     tokio::spawn(publish(node.clone(), config.clone()));
     compact::start(&node, config)?;
     wait_for_end(&node).await
+}
+
+/// What a member shows other members.
+fn peer_files(config: &Config) -> tls::Files {
+    tls::Files {
+        cert: config.peer_cert_file.clone(),
+        key: config.peer_key_file.clone(),
+        ca: config.peer_trusted_ca_file.clone(),
+        client_auth: config.peer_client_cert_auth,
+    }
+}
+
+/// What it shows clients.
+fn client_files(config: &Config) -> tls::Files {
+    tls::Files {
+        cert: config.cert_file.clone(),
+        key: config.key_file.clone(),
+        ca: config.trusted_ca_file.clone(),
+        client_auth: config.client_cert_auth
+            || (config.cert_file.is_some() && config.trusted_ca_file.is_some()),
+    }
 }
 
 fn manners(config: &Config) -> Result<Manners, BootError> {

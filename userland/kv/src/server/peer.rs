@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::node::{Input, Node, Output};
 use crate::proto::internal::Message;
+use crate::proto::internal::message::Kind;
 use crate::serve::AnyBody;
 use crate::state::View;
 use crate::storage::snapshot;
@@ -43,7 +45,8 @@ const FRAME_MAX: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 const PROTOCOL: &str = "corten-raft";
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+/// A connection, encrypted or not.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 /// Ways to the other members.
@@ -92,6 +95,9 @@ impl Peers {
 
     fn send_message(self: &Arc<Peers>, message: Message) {
         let to = message.to;
+        if let Some(node) = self.node.get().filter(|_| message.kind() == Kind::Append) {
+            node.counts.appends_sent.fetch_add(1, Ordering::Relaxed);
+        }
         let mut senders = self.senders.lock();
         let sender = senders.entry(to).or_insert_with(|| {
             let (send, receive) = mpsc::channel(WAITING);
@@ -232,21 +238,41 @@ impl Peers {
 
 use hyper::http::request as http_head;
 
-async fn connect(url: &str, tls: Option<Arc<rustls::ClientConfig>>) -> io::Result<(Uri, Box<dyn Stream>)> {
+/// A connection to where a URL points.
+///
+/// # Errors
+/// Where nobody answers there, or not as who the URL names.
+pub async fn connect(
+    url: &str,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> io::Result<(Uri, Box<dyn Stream>)> {
     let uri: Uri = url.parse().map_err(io::Error::other)?;
-    let authority =
-        uri.authority().ok_or_else(|| io::Error::other("the URL has no host"))?.as_str().to_owned();
-    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(authority)).await??;
+    let secure = uri.scheme_str() == Some("https");
+    let host = uri.host().ok_or_else(|| io::Error::other("the URL has no host"))?.trim_matches(['[', ']']);
+    let place = (host.to_owned(), uri.port_u16().unwrap_or(if secure { 443 } else { 80 }));
+    let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(place)).await??;
     stream.set_nodelay(true)?;
-    if uri.scheme_str() != Some("https") {
+    if !secure {
         return Ok((uri, Box::new(stream)));
     }
     let tls =
         tls.ok_or_else(|| io::Error::other("an https peer URL needs --peer-cert-file and --peer-key-file"))?;
+    encrypt(&uri, stream, tls).await.map(|stream| (uri.clone(), stream))
+}
+
+/// Speaks TLS with who a URL names, over a connection that is there.
+///
+/// # Errors
+/// Where it is not who it should be.
+pub async fn encrypt(
+    uri: &Uri,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    tls: Arc<rustls::ClientConfig>,
+) -> io::Result<Box<dyn Stream>> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let name = rustls::pki_types::ServerName::try_from(host).map_err(io::Error::other)?;
     let stream = tokio::time::timeout(PATIENCE, TlsConnector::from(tls).connect(name, stream)).await??;
-    Ok((uri, Box::new(stream)))
+    Ok(Box::new(stream))
 }
 
 /// Asks a member over HTTP. Returns the head and the body of a good answer.
@@ -414,6 +440,9 @@ async fn receive(stream: impl AsyncRead + Unpin, from: u64, node: &Node) {
         let removed = node.state.read().members.is_removed(from);
         if message.from != from || message.to != node.setup.member_id || removed {
             return;
+        }
+        if message.kind() == Kind::Append {
+            node.counts.appends_received.fetch_add(1, Ordering::Relaxed);
         }
         node.send(Input::Message(message));
     }

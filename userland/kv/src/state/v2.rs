@@ -104,9 +104,48 @@ pub struct V2Event {
     pub is_created: bool,
 }
 
+/// How often a kind of change went well, and how often not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Went well.
+    pub success: u64,
+    /// Was refused.
+    pub fail: u64,
+}
+
+impl Count {
+    /// One more.
+    pub fn add<T, E>(&mut self, result: &Result<T, E>) {
+        match result {
+            Ok(_) => self.success += 1,
+            Err(_) => self.fail += 1,
+        }
+    }
+}
+
+/// Changes since this member started. They are no part of what is replicated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Writes, whatever was there.
+    pub sets: Count,
+    /// Writes of what was there.
+    pub updates: Count,
+    /// Writes of what was not there.
+    pub creates: Count,
+    /// Removals.
+    pub deletes: Count,
+    /// Writes of what was as expected.
+    pub swaps: Count,
+    /// Removals of what was as expected.
+    pub compared_deletes: Count,
+    /// Nodes that ran out.
+    pub expired: u64,
+}
+
 /// The tree.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
+    counts: Counts,
     nodes: BTreeMap<String, V2Node>,
     expiries: std::collections::BTreeSet<(u64, String)>,
     index: u64,
@@ -142,6 +181,11 @@ impl Tree {
         self.index
     }
 
+    /// What was done since this member started.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
     /// Whether nothing was ever written.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
@@ -149,6 +193,20 @@ impl Tree {
 
     fn fail(&self, code: u32, cause: impl Into<String>) -> V2Error {
         V2Error { code, cause: cause.into(), index: self.index }
+    }
+
+    /// Why there is nothing at a path: the first part of it that is not there, or is no directory.
+    fn missing(&self, path: &str) -> V2Error {
+        let mut above = String::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            above = format!("{above}/{part}");
+            match self.node(&above) {
+                None => return self.fail(100, above),
+                Some(node) if !node.dir && above != path => return self.fail(104, above),
+                Some(_) => {}
+            }
+        }
+        self.fail(100, path)
     }
 
     fn node(&self, path: &str) -> Option<V2Node> {
@@ -212,7 +270,7 @@ impl Tree {
     /// # Errors
     /// 100 where there is none.
     pub fn get(&self, path: &str, recursive: bool) -> Answer {
-        let Some(node) = self.node(path) else { return Err(self.fail(100, path)) };
+        let Some(node) = self.node(path) else { return Err(self.missing(path)) };
         let mut shown = self.show(path, &node);
         if node.dir {
             shown.nodes = self.list(path, recursive);
@@ -248,8 +306,26 @@ impl Tree {
         Ok(found.cloned())
     }
 
-    /// Carries out a request.
+    /// Carries out a request, and counts it.
     pub(super) fn apply(&mut self, request: &V2Request, changes: &mut Vec<Change>) -> Answer {
+        let answer = self.carry_out(request, changes);
+        let compares = request.prev_index != 0 || request.has_prev_value;
+        let counts = &mut self.counts;
+        let count = match request.method() {
+            Method::Get | Method::Expire => return answer,
+            Method::CreateInOrder => &mut counts.creates,
+            Method::Delete if compares => &mut counts.compared_deletes,
+            Method::Delete => &mut counts.deletes,
+            Method::Set if request.prev_exist == 1 => &mut counts.creates,
+            Method::Set if compares => &mut counts.swaps,
+            Method::Set if request.prev_exist == 2 => &mut counts.updates,
+            Method::Set => &mut counts.sets,
+        };
+        count.add(&answer);
+        answer
+    }
+
+    fn carry_out(&mut self, request: &V2Request, changes: &mut Vec<Change>) -> Answer {
         let path = clean(&request.path);
         match request.method() {
             Method::Get => self.get(&path, request.recursive),
@@ -352,6 +428,9 @@ impl Tree {
         changes: &mut Vec<Change>,
     ) -> Answer {
         let old = self.node(path);
+        if old.is_none() && request.refresh {
+            return Err(self.missing(path));
+        }
         if let Some(old) = &old {
             if !replace {
                 return Err(self.fail(105, path));
@@ -386,7 +465,7 @@ impl Tree {
         request: &V2Request,
         changes: &mut Vec<Change>,
     ) -> Answer {
-        let Some(old) = self.node(path) else { return Err(self.fail(100, path)) };
+        let Some(old) = self.node(path) else { return Err(self.missing(path)) };
         if old.dir && !request.value.is_empty() {
             return Err(self.fail(102, path));
         }
@@ -416,7 +495,7 @@ impl Tree {
     }
 
     fn swap(&mut self, path: &str, request: &V2Request, changes: &mut Vec<Change>) -> Answer {
-        let Some(old) = self.node(path) else { return Err(self.fail(100, path)) };
+        let Some(old) = self.node(path) else { return Err(self.missing(path)) };
         if old.dir {
             return Err(self.fail(102, path));
         }
@@ -425,7 +504,7 @@ impl Tree {
     }
 
     fn delete(&mut self, path: &str, request: &V2Request, changes: &mut Vec<Change>) -> Answer {
-        let Some(old) = self.node(path) else { return Err(self.fail(100, path)) };
+        let Some(old) = self.node(path) else { return Err(self.missing(path)) };
         let compares = request.prev_index != 0 || request.has_prev_value;
         if old.dir && (compares || !(request.dir || request.recursive)) {
             return Err(self.fail(102, path));
@@ -465,6 +544,7 @@ impl Tree {
             self.expiries.remove(&(at, path.clone()));
             if let Some(node) = self.nodes.get(&path).cloned() {
                 self.end("expire", &path, &node, changes);
+                self.counts.expired += 1;
             }
         }
     }

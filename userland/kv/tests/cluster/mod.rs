@@ -21,7 +21,8 @@ pub fn applet(name: &str, folder: &Path) -> PathBuf {
     link
 }
 
-fn free_port() -> u16 {
+/// A port of the loopback that nobody listens on.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -40,9 +41,19 @@ pub struct Cluster {
     pub folder: tempfile::TempDir,
     pub members: Vec<Member>,
     pub flags: Vec<String>,
+    program: PathBuf,
 }
 
 impl Cluster {
+    /// One member of Debian's, that serves.
+    pub fn of_debian() -> Cluster {
+        let mut cluster = Cluster::prepare(1, &["--enable-v2=true"], "http");
+        cluster.program = "/usr/bin/etcd".into();
+        cluster.run(0, "new");
+        cluster.wait(0);
+        cluster
+    }
+
     /// Starts a cluster and waits until it serves.
     pub fn start(size: usize, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster::prepare(size, flags, "http");
@@ -61,7 +72,8 @@ impl Cluster {
         let members =
             (0..size).map(|number| Cluster::member(folder.path(), &format!("m{number}"), scheme)).collect();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Cluster { folder, members, flags }
+        let program = applet("etcd", folder.path());
+        Cluster { folder, members, flags, program }
     }
 
     fn member(folder: &Path, name: &str, scheme: &str) -> Member {
@@ -84,11 +96,10 @@ impl Cluster {
     pub fn run(&mut self, number: usize, state: &str) {
         let all: Vec<String> =
             self.members.iter().map(|member| format!("{}={}", member.name, member.peer)).collect();
-        let etcd = applet("etcd", self.folder.path());
         let member = &mut self.members[number];
         let log = fs::OpenOptions::new().create(true).append(true).open(member.data.with_extension("log"));
         let log = log.expect("a log");
-        let mut command = Command::new(etcd);
+        let mut command = Command::new(&self.program);
         command
             .args(["--name", &member.name, "--data-dir"])
             .arg(&member.data)
@@ -143,6 +154,18 @@ impl Cluster {
         self.members.iter().map(|member| member.client.clone()).collect::<Vec<_>>().join(",")
     }
 
+    /// Either client, with either API.
+    pub fn ask(&self, program: &Path, api: &str, args: &[&str]) -> Output {
+        Command::new(program)
+            .env("ETCDCTL_API", api)
+            .args(["--endpoints", &self.endpoints()])
+            .args(args)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("it starts")
+    }
+
     /// Debian's etcdctl.
     pub fn stock(&self, args: &[&str]) -> Output {
         Command::new("/usr/bin/etcdctl")
@@ -168,7 +191,7 @@ impl Cluster {
     }
 }
 
-/// Whether a member says that it is well.
+/// Whether who listens at this URL says that it is well.
 pub fn self_health(client: &str) -> bool {
     use std::io::{Read, Write};
     let address = client.trim_start_matches("http://");
