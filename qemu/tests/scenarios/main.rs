@@ -8,6 +8,7 @@ mod stage;
 
 mod boots;
 mod cloud_config;
+mod cluster;
 mod commands;
 mod containers;
 mod power;

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// A registry's storage with the image, made once for all tests.
 fn storage() -> Option<&'static Path> {
@@ -223,11 +224,15 @@ fn a_unit_can_kill_remove_and_start_again() {
     assert_eq!(asked.wait().unwrap().code(), Some(0), "its parent passed SIGTERM on");
 
     assert_eq!(world.output(&["rm", "busybox1"]).0, 0);
-    // Its parent is killed: the kernel takes the container along.
+    // Its parent is killed: the kernel takes the container along, a moment later.
     let mut third = world.running("busybox1");
     third.kill().unwrap();
     third.wait().unwrap();
-    assert!(world.output(&["ps", "-a"]).1.contains("Exited (137)"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !world.output(&["ps", "-a"]).1.contains("Exited (137)") {
+        assert!(Instant::now() < deadline, "{}", world.output(&["ps", "-a"]).1);
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!(world.output(&["rm", "busybox1"]).0, 0);
     assert_eq!(std::fs::read_dir(world.dir.path().join("store/containers")).unwrap().count(), 0);
     assert!(!std::fs::read_to_string("/proc/self/mounts").unwrap().contains("store/containers"));

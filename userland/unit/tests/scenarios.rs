@@ -240,10 +240,10 @@ fn act(machine: &mut Machine, words: &[&str]) -> Option<String> {
         // the processes are known to be the unit's, but nothing else is
         ["found", unit, pid] => {
             let cgroup = format!("/system.slice/{unit}");
-            let main = Some(Pid(pid.parse().unwrap()));
-            machine.system.processes.borrow_mut().insert(main.unwrap(), cgroup);
+            let main = Pid(pid.parse().unwrap());
+            machine.system.processes.borrow_mut().insert(main, cgroup);
             let invocation = "0123456789abcdef0123456789abcdef".into();
-            machine.handle(Event::Found { unit: name(unit), main, invocation });
+            machine.handle(Event::Found { unit: name(unit), main: Some(main), invocation });
         }
         ["abandon", unit] => machine.handle(Event::Abandon { unit: name(unit) }),
         ["next", unit] => {
