@@ -81,17 +81,17 @@ fn three_machines_meet_at_a_token_and_survive_the_power_cut_of_any() -> Result<(
         }
         for machine in machines.iter_mut().flatten() {
             machine.wait_for_ssh(BOOT)?;
-            machine.wait_for_success("etcdctl cluster-health", BOOT)?;
+            machine.wait_for_success("ETCDCTL_API=2 etcdctl cluster-health", BOOT)?;
         }
         if let Some(machine) = machines.iter().flatten().next() {
-            let members = machine.run("etcdctl member list")?;
+            let members = machine.run("ETCDCTL_API=2 etcdctl member list")?;
             for seat in &seats {
                 assert!(
                     members.contains(&format!("peerURLs=http://{}:2380", seat.plug.address())),
                     "{members}"
                 );
             }
-            machine.run("etcdctl set /motto 'bare metal'")?;
+            machine.run("ETCDCTL_API=2 etcdctl set /motto 'bare metal'")?;
         }
 
         let mut acknowledged = Vec::new();
@@ -108,7 +108,7 @@ fn three_machines_meet_at_a_token_and_survive_the_power_cut_of_any() -> Result<(
             witness.wait_for_success(&line, BOOT)?;
             acknowledged.push(format!("without-{victim}"));
             acknowledged.extend(put(witness, &format!("meanwhile-{victim}"), 3)?);
-            assert_eq!(witness.run("etcdctl get /motto")?, "bare metal\n");
+            assert_eq!(witness.run("ETCDCTL_API=2 etcdctl get /motto")?, "bare metal\n");
 
             let Some(seat) = seats.get(victim) else { continue };
             let mut back = stage.boot(&config(seat, &told))?;
@@ -122,7 +122,7 @@ fn three_machines_meet_at_a_token_and_survive_the_power_cut_of_any() -> Result<(
         }
         assert!(acknowledged.len() >= SIZE * 5, "too little was acknowledged: {acknowledged:?}");
         for machine in machines.iter_mut().flatten() {
-            machine.wait_for_success("etcdctl cluster-health", BOOT)?;
+            machine.wait_for_success("ETCDCTL_API=2 etcdctl cluster-health", BOOT)?;
             let keys = keys_of(machine)?;
             assert!(
                 acknowledged.iter().all(|key| keys.contains(key)),
