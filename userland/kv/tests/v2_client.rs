@@ -230,12 +230,29 @@ fn every_way_of_asking_wrongly_has_etcds_number() {
         ("GET", "/v2/nothing", ""),
         ("DELETE", "/v2/members/xyz", ""),
         ("DELETE", "/v2/members/abc", ""),
+        ("GET", "/v2/members/abc", ""),
+        ("PUT", "/v2/keys/quiet", "value=1&noValueOnSuccess=true"),
+        ("PUT", "/v2/keys/quiet", "value=2&prevValue=1&noValueOnSuccess=true"),
+        ("DELETE", "/v2/keys/quiet?noValueOnSuccess=true", ""),
     ] {
         let [theirs, ours] =
             stores.each_ref().map(|store| http(&store.members[0].client, method, path, form));
         assert_eq!(ours.0, theirs.0, "{method} {path} {form}: {} instead of {}", ours.1, theirs.1);
         let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
         assert_eq!(json(&ours.1), json(&theirs.1), "{method} {path} {form}");
+    }
+}
+
+#[test]
+fn a_time_to_live_of_nothing_is_over_at_once() {
+    for store in [store("Debian's"), store("our")] {
+        let at = &store.members[0].client;
+        assert_eq!(http(at, "PUT", "/v2/keys/brief", "value=1&ttl=0").0, "201");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while http(at, "GET", "/v2/keys/brief", "").0 != "404" {
+            assert!(std::time::Instant::now() < deadline, "it stays");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 }
 

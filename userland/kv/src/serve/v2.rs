@@ -81,6 +81,10 @@ fn event_json(event: &V2Event, sorted: bool) -> Value {
     json
 }
 
+fn v2_status(event: &V2Event) -> StatusCode {
+    if event.is_created && event.action != "get" { StatusCode::CREATED } else { StatusCode::OK }
+}
+
 type Fields = HashMap<String, String>;
 
 /// Reads a field that is a truth value.
@@ -131,10 +135,8 @@ impl Api {
     }
 
     fn v2_event(&self, event: &V2Event, sorted: bool, index: u64) -> Response<AnyBody> {
-        let created = event.is_created && event.action != "get";
-        let status = if created { StatusCode::CREATED } else { StatusCode::OK };
         let json = format!("{}\n", event_json(event, sorted));
-        self.v2_headers(text(status, "application/json", json), index)
+        self.v2_headers(text(v2_status(event), "application/json", json), index)
     }
 
     fn v2_index(&self) -> u64 {
@@ -298,17 +300,18 @@ impl Api {
             prev_index: count(fields, "prevIndex", 203, index)?.unwrap_or(0),
             prev_exist,
             refresh,
-            // A time to live of nothing, where one is given, means none.
-            expires: ttl.filter(|ttl| *ttl > 0).map_or(0, |ttl| now.saturating_add(ttl.saturating_mul(1000))),
+            // A time to live of nothing is over at once.
+            expires: ttl.map_or(0, |ttl| now.saturating_add(ttl.saturating_mul(1000))),
             now,
             ..V2Request::default()
         };
         let no_value = truth(fields, "noValueOnSuccess", index)?.unwrap_or(false);
         match self.node.propose(Caller::default(), Command::V2(request)).await {
-            Ok((Reply::V2(Ok(mut event)), _)) => {
-                if no_value {
-                    event.node.value = None;
-                    event.previous = None;
+            Ok((Reply::V2(Ok(event)), _)) => {
+                if no_value && matches!(event.action, "set" | "compareAndSwap" | "create" | "update") {
+                    let json = format!("{}\n", json!({ "action": event.action }));
+                    let response = text(v2_status(&event), "application/json", json);
+                    return Ok(self.v2_headers(response, event.index));
                 }
                 Ok(self.v2_event(&event, false, event.index))
             }
@@ -399,6 +402,9 @@ impl Api {
         method: &Method,
         request: Request<Incoming>,
     ) -> Response<AnyBody> {
+        if method == Method::GET {
+            return v2_members_error(StatusCode::NOT_FOUND, "Not found");
+        }
         let Ok(id) = u64::from_str_radix(id, 16) else {
             return v2_members_error(StatusCode::NOT_FOUND, &format!("No such member: {id}"));
         };
