@@ -39,48 +39,38 @@ pub struct Inhibitors(Vec<Inhibitor>);
 
 #[derive(Debug)]
 struct Inhibitor {
+    wish: Wish,
+    /// It ends when the other end is closed.
+    pipe: OwnedFd,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Wish {
     what: String,
     who: String,
     why: String,
     mode: String,
     uid: u32,
     pid: u32,
-    /// It ends when the other end is closed.
-    pipe: OwnedFd,
 }
 
 /// One, written down for PID 1 executed anew.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Saved {
-    what: String,
-    who: String,
-    why: String,
-    mode: String,
-    uid: u32,
-    pid: u32,
+    #[serde(flatten)]
+    wish: Wish,
     pipe: Kept,
 }
 
 impl Inhibitors {
     /// Writes them down.
     pub fn save(&self) -> Vec<Saved> {
-        let saved = |it: &Inhibitor| Saved {
-            what: it.what.clone(),
-            who: it.who.clone(),
-            why: it.why.clone(),
-            mode: it.mode.clone(),
-            uid: it.uid,
-            pid: it.pid,
-            pipe: Kept::of(&it.pipe),
-        };
-        self.0.iter().map(saved).collect()
+        self.0.iter().map(|it| Saved { wish: it.wish.clone(), pipe: Kept::of(&it.pipe) }).collect()
     }
 
     /// Takes them over.
     pub fn again(saved: Vec<Saved>, inherited: &mut Inherited) -> Inhibitors {
-        let again = |Saved { what, who, why, mode, uid, pid, pipe }: Saved| {
-            Some(Inhibitor { what, who, why, mode, uid, pid, pipe: inherited.take(&pipe)? })
-        };
+        let again = |Saved { wish, pipe }: Saved| Some(Inhibitor { wish, pipe: inherited.take(&pipe)? });
         Inhibitors(saved.into_iter().filter_map(again).collect())
     }
 
@@ -101,7 +91,9 @@ impl Inhibitors {
         let held = self.held();
         let is = |word: &&str| {
             !word.is_empty()
-                && held.iter().any(|it| it.mode == mode && it.what.split(':').any(|what| what == *word))
+                && held.iter().any(|Inhibitor { wish, .. }| {
+                    wish.mode == mode && wish.what.split(':').any(|what| what == *word)
+                })
         };
         WHAT.iter().copied().filter(is).collect::<Vec<_>>().join(":")
     }
@@ -142,8 +134,9 @@ pub(super) const MANAGER: &[Method] = &[
     changes("CancelScheduledShutdown", "", "b", |_, _| values(&false)),
     reads("Inhibit", "ssss", "h", inhibit),
     reads("ListInhibitors", "", "a(ssssuu)", |call, _| {
-        let line = |it: &Inhibitor| {
-            (it.what.clone(), it.who.clone(), it.why.clone(), it.mode.clone(), it.uid, it.pid)
+        let line = |Inhibitor { wish, .. }: &Inhibitor| {
+            let Wish { what, who, why, mode, uid, pid } = wish.clone();
+            (what, who, why, mode, uid, pid)
         };
         values(&call.inhibitors.held().iter().map(line).collect::<Vec<_>>())
     }),
@@ -216,14 +209,14 @@ fn inhibit(call: &mut Call<'_>, _: &super::Object) -> Outcome {
     }
     let (uid, pid) = (call.uid, call.pid);
     let held = call.inhibitors.held();
-    let of_user = held.iter().filter(|it| it.uid == uid).count();
+    let of_user = held.iter().filter(|it| it.wish.uid == uid).count();
     if held.len() >= MOST || (uid != 0 && of_user >= MOST_OF_USER) {
         return Err(Failure::new("org.freedesktop.DBus.Error.LimitsExceeded", "Too many inhibitors."));
     }
     let failed =
         |error: rustix::io::Errno| Failure::new("org.freedesktop.DBus.Error.NoMemory", error.to_string());
     let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(failed)?;
-    held.push(Inhibitor { what, who, why, mode, uid, pid, pipe });
+    held.push(Inhibitor { wish: Wish { what, who, why, mode, uid, pid }, pipe });
     handed_over(theirs)
 }
 
