@@ -8,6 +8,7 @@ use tidy::{code, files, text, top};
 /// Who may depend on whom. A crate that is not here may not be added without a thought.
 const ARROWS: &[(&str, &[&str])] = &[
     ("linux", &[]),
+    ("nftables", &[]),
     ("accounts", &[]),
     ("unit", &[]),
     ("update-engine", &["linux"]),
