@@ -8,6 +8,7 @@ use tidy::{code, files, text, top};
 /// Who may depend on whom. A crate that is not here may not be added without a thought.
 const ARROWS: &[(&str, &[&str])] = &[
     ("linux", &[]),
+    ("netlink", &[]),
     ("nftables", &[]),
     ("accounts", &[]),
     ("unit", &[]),
@@ -18,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("init", &["accounts", "linux", "unit", "wire"]),
     ("journal", SERVICE),
     ("kv", SERVICE),
-    ("network", SERVICE),
+    ("network", &["accounts", "linux", "netlink"]),
     ("provision", SERVICE),
     ("ssh", SERVICE),
     ("sudo", SERVICE),

@@ -1,6 +1,6 @@
 //! Links, addresses, DHCP and resolver configuration.
 //!
-//! `systemd-networkd` hears of links from the kernel ([`netlink`]), finds the `.network` file that
+//! `systemd-networkd` hears of links from the kernel (`netlink`), finds the `.network` file that
 //! matches each ([`network_file`]), and brings addresses, routes and a DHCP lease onto it. What to do
 //! is decided by [`state`] and, for each link, [`dhcp::client`]: both pure. [`serve`] does it, and
 //! tells of it in `/run/systemd/netif` ([`report`]) and `/run/systemd/resolve/resolv.conf`
@@ -12,7 +12,6 @@ pub mod cli;
 pub mod dhcp;
 pub mod glob;
 pub mod link;
-pub mod netlink;
 pub mod network_file;
 pub mod report;
 pub mod resolv;

@@ -9,8 +9,8 @@ use clap::{Parser, Subcommand};
 
 use crate::glob;
 use crate::link::Link;
-use crate::netlink::{Error, Netlink};
 use crate::report::{Directory, LinkReport};
+use netlink::{Error, Netlink};
 
 /// Shows the links and how far systemd-networkd got with them.
 #[derive(Parser)]

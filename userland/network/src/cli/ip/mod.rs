@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use netlink_packet_route::AddressFamily;
 
 use crate::link::Link;
-use crate::netlink::{self, Netlink};
+use netlink::{self, Netlink};
 use words::Words;
 
 const HELP: &str = "\
