@@ -1,8 +1,10 @@
 //! Route netlink: requests that wait for their answer ([`Netlink`]), and a stream of changes ([`Watch`]).
+//! What is mostly asked for is in [`link`].
 //!
 //! See netlink(7) and rtnetlink(7). Blocking is harmless: the kernel answers a request before
 //! `send` returns. Messages are encoded and decoded by netlink-packet-route.
 
+pub mod link;
 mod watch;
 
 pub use watch::{News, Watch};

@@ -11,7 +11,6 @@
 pub mod cli;
 pub mod dhcp;
 pub mod glob;
-pub mod link;
 pub mod network_file;
 pub mod report;
 pub mod resolv;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dhcp::lease::domain;
 use crate::glob;
-use crate::link::{Link, Prefix};
+use netlink::link::{Link, Prefix};
 
 /// Where files are looked for; the first directory that has a name wins.
 pub const DIRECTORIES: [&str; 3] = ["etc/systemd/network", "run/systemd/network", "usr/lib/systemd/network"];

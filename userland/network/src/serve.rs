@@ -17,11 +17,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::dhcp::lease::Lease;
 use crate::dhcp::transport::Transport;
-use crate::link::{self, Link};
 use crate::network_file::NetworkFile;
 use crate::report::{Directory, LinkReport, replace};
 use crate::resolv;
 use crate::state::{Action, Event, State};
+use netlink::link::{self, Link};
 use netlink::{self, Netlink, News, Watch};
 
 /// Why the service cannot go on.

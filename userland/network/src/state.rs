@@ -11,9 +11,9 @@ use netlink_packet_route::route::RouteProtocol;
 
 use crate::dhcp::client::{self, Client, Identity, Instant};
 use crate::dhcp::lease::Lease;
-use crate::link::{Address, Link, Prefix, Route};
 use crate::network_file::NetworkFile;
 use crate::report::{LinkReport, Operational, Setup};
+use netlink::link::{Address, Link, Prefix, Route};
 
 /// What happened.
 #[derive(Clone, Debug)]

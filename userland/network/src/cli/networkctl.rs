@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::glob;
-use crate::link::Link;
 use crate::report::{Directory, LinkReport};
+use netlink::link::Link;
 use netlink::{Error, Netlink};
 
 /// Shows the links and how far systemd-networkd got with them.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 
-use crate::link::Prefix;
+use netlink::link::Prefix;
 
 /// Leases shorter than this are refused: renewing them would be all that the machine does.
 const SHORTEST: Duration = Duration::from_secs(20);

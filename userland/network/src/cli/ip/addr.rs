@@ -9,7 +9,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::words::{self, Words, complete, unknown, wrong};
 use super::{Context, Failure, link};
-use crate::link::Prefix;
+use netlink::link::Prefix;
 
 const HELP: &str = "\
 Usage: ip address [ show ] [ dev DEVICE ] [ up ] [ scope SCOPE ]

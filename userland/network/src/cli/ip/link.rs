@@ -48,7 +48,7 @@ fn show(context: &mut Context<'_>, words: &mut Words<'_>) -> Result<(), Failure>
     let messages = dump(context)?;
     let names = names(&messages);
     for message in &messages {
-        let link = crate::link::Link::of(message);
+        let link = netlink::link::Link::of(message);
         let wanted = device.is_none_or(|index| index == message.header.index)
             && (!up || message.header.flags.contains(LinkFlags::Up))
             && kind.is_none_or(|kind| link.as_ref().and_then(|l| l.kind.as_deref()) == Some(kind))

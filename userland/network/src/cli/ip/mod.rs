@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use netlink_packet_route::AddressFamily;
 
-use crate::link::Link;
+use netlink::link::Link;
 use netlink::{self, Netlink};
 use words::Words;
 

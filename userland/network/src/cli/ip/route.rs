@@ -12,7 +12,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::words::{self, Words, complete, unknown, wrong};
 use super::{Context, Failure};
-use crate::link::Prefix;
+use netlink::link::Prefix;
 
 const HELP: &str = "\
 Usage: ip route [ show ] [ dev DEVICE ] [ table { TABLE | all } ] [ proto PROTOCOL ]

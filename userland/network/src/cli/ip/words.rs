@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Failure;
-use crate::link::Prefix;
+use netlink::link::Prefix;
 
 /// What is left of the command line.
 pub struct Words<'a> {

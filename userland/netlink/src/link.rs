@@ -1,7 +1,8 @@
-//! Links and their addresses, as far as the network service and its commands look at them.
+//! Links, their addresses and the routes through them, as far as anyone of the house looks at them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo,
@@ -12,7 +13,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use netlink::{Error, Netlink};
+use crate::{Error, Netlink};
 
 /// An address and the length of its prefix: `192.0.2.1/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +72,12 @@ impl Prefix {
             }
         };
         Prefix { address, length: self.length }
+    }
+}
+
+impl From<IpNet> for Prefix {
+    fn from(net: IpNet) -> Prefix {
+        Prefix { address: net.addr(), length: net.prefix_len() }
     }
 }
 
