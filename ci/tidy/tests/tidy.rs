@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("update-engine", &["linux"]),
     ("wire", &[]),
     ("bus", &["accounts", "linux", "wire"]),
-    ("container", SERVICE),
+    ("container", &["accounts", "linux", "netlink", "nftables"]),
     ("init", &["accounts", "linux", "unit", "wire"]),
     ("journal", SERVICE),
     ("kv", SERVICE),

@@ -9,6 +9,7 @@
 //! - [`pull`]: the four above, together.
 //! - [`bundle`]: the image's configuration and the caller's options become an OCI runtime configuration.
 //! - [`rootfs`]: the layers and a writable directory become one file system.
+//! - [`network`]: a cable from a bridge into it, an address, ports of the machine that lead in.
 //! - [`run`]: a child in its own namespaces makes the rest of the container and executes the program.
 //! - [`state`]: what is known of containers, and how their death is noticed.
 //! - [`cli`]: the faces, `docker` and `rkt`.
@@ -23,6 +24,7 @@
 pub mod bundle;
 pub mod cli;
 pub mod layer;
+pub mod network;
 pub mod pull;
 pub mod reference;
 pub mod registry;

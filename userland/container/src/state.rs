@@ -444,14 +444,14 @@ fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
 }
 
-fn lock(path: &Path, how: FlockOperation) -> Result<OwnedFd, StateError> {
+pub(crate) fn lock(path: &Path, how: FlockOperation) -> Result<OwnedFd, StateError> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| io_error(path, error.into()))?;
     flock(&file, how).map_err(|error| io_error(path, error.into()))?;
     Ok(file)
 }
 
-fn make_dir(path: &Path) -> Result<(), StateError> {
+pub(crate) fn make_dir(path: &Path) -> Result<(), StateError> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| io_error(path, error))
 }

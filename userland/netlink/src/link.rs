@@ -1,17 +1,23 @@
 //! Links, their addresses and the routes through them, as far as anyone of the house looks at them.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use ipnet::IpNet;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressScope, CacheInfo,
 };
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use rustix::io::Errno;
 
 use crate::{Error, Netlink};
 
@@ -202,6 +208,86 @@ pub fn set_mtu(netlink: &mut Netlink, index: u32, mtu: u32) -> Result<(), Error>
     message.header.index = index;
     message.attributes.push(LinkAttribute::Mtu(mtu));
     netlink.change(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Makes a bridge.
+pub fn add_bridge(netlink: &mut Netlink, name: &str) -> Result<(), Error> {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+    netlink.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// One end of a cable made by [`add_cable`].
+#[derive(Clone, Copy, Debug)]
+pub struct CableEnd<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its link-layer address; none: one that the kernel thinks out.
+    pub mac: Option<[u8; 6]>,
+    /// Its MTU in bytes; none: the kernel's own.
+    pub mtu: Option<u32>,
+    /// The network namespace it comes to lie in; none: ours.
+    pub namespace: Option<BorrowedFd<'a>>,
+}
+
+/// Makes a pair of Ethernet links, each of which sends to the other (veth(4)).
+pub fn add_cable(netlink: &mut Netlink, one: CableEnd<'_>, other: CableEnd<'_>) -> Result<(), Error> {
+    let mut message = one.message();
+    let peer = LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other.message())));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), peer]));
+    netlink.change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+impl CableEnd<'_> {
+    fn message(&self) -> LinkMessage {
+        let mut message = named(self.name);
+        message.attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.into())));
+        message.attributes.extend(self.mtu.map(LinkAttribute::Mtu));
+        message.attributes.extend(self.namespace.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+        message
+    }
+}
+
+/// Makes a link a port of a bridge, one that frames may leave by the way they came in: so what is
+/// behind it reaches itself by an address outside.
+pub fn plug(netlink: &mut Netlink, index: u32, bridge: u32) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::Controller(bridge));
+    netlink.change(RouteNetlinkMessage::SetLink(message), 0)?;
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    let hairpin = InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)]);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(hairpin),
+    ]));
+    netlink.change(RouteNetlinkMessage::NewLink(message), 0)
+}
+
+/// Removes a link, and the other end of it if it is a cable.
+pub fn remove(netlink: &mut Netlink, index: u32) -> Result<(), Error> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    netlink.change(RouteNetlinkMessage::DelLink(message), 0)
+}
+
+/// The link of this name, if there is one.
+pub fn find(netlink: &mut Netlink, name: &str) -> Result<Option<Link>, Error> {
+    match netlink.get(RouteNetlinkMessage::GetLink(named(name))) {
+        Ok(answers) => Ok(answers.iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) => Link::of(message),
+            _ => None,
+        })),
+        Err(error) if error.errno() == Some(Errno::NODEV.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
 }
 
 /// An address of a link.
