@@ -28,7 +28,7 @@ pub enum Error {
         message: String,
     },
     /// A program that the build needs is not there.
-    #[error("{tool} is missing: install the Debian package {package} (ci/install-packages image does)")]
+    #[error("{tool} is missing: install the Debian package {package} (image/build does)")]
     MissingTool {
         /// The program.
         tool: String,
@@ -36,7 +36,7 @@ pub enum Error {
         package: String,
     },
     /// A file that a Debian package brings is not there.
-    #[error("{path} is missing: install the Debian package {package} (ci/install-packages image does)")]
+    #[error("{path} is missing: install the Debian package {package} (image/build does)")]
     MissingFile {
         /// The file.
         path: PathBuf,

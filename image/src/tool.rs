@@ -138,7 +138,7 @@ mod tests {
         let error = Tool::new("mkfs.erofs", 0).not_started(io::ErrorKind::NotFound.into());
         assert_eq!(
             error.to_string(),
-            "mkfs.erofs is missing: install the Debian package erofs-utils (ci/install-packages image does)"
+            "mkfs.erofs is missing: install the Debian package erofs-utils (image/build does)"
         );
     }
 

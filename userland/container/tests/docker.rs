@@ -85,6 +85,12 @@ impl World {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
+        // It may say so before its parent has noted that it runs.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.output(&["ps"]).1.contains(name) {
+            assert!(Instant::now() < deadline, "{name} does not come to run");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         child
     }
 }

@@ -136,8 +136,8 @@ pub fn entries(journal: &Journal, wanted: &Entries, out: &mut Outlet) -> io::Res
     {
         printer.print(source, &entry)?;
     }
-    drop(sources);
     if let Some(follow) = &mut follow {
+        follow.go_on(sources);
         while printer.left > 0 && !printer.out.is_closed() {
             let paths = journal.paths();
             follow.news(&paths, &range.expression, &mut |source, entry| printer.print(source, entry))?;

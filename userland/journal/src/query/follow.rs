@@ -21,6 +21,8 @@ const LOOK_AGAIN: i64 = 2;
 /// What has been seen, and how to wait for more.
 pub struct Follow {
     seen: HashMap<Id128, u64>,
+    /// Sequence numbers up to which a file's entries were shown, though its header did not count them yet.
+    shown: HashMap<Id128, u64>,
     /// The files that may still change.
     live: Vec<Source>,
     /// Files may have come.
@@ -44,7 +46,12 @@ impl Follow {
             .iter()
             .map(|source| (source.objects.header().file_id, source.objects.header().n_entries))
             .collect();
-        Ok(Follow { seen, live: Vec::new(), stale: true, inotify })
+        Ok(Follow { seen, shown: HashMap::new(), live: Vec::new(), stale: true, inotify })
+    }
+
+    /// What was shown of these since `begin` is no news, either: a file grows while it is gone through.
+    pub fn go_on(&mut self, sources: Vec<Source>) {
+        self.shown.extend(sources.iter().map(|source| (source.objects.header().file_id, source.passed)));
     }
 
     /// What to wait for: readable when there may be news.
@@ -109,10 +116,12 @@ impl Follow {
             }
             let chain = source.objects.chain();
             self.seen.insert(id, chain.len().max(seen));
+            let shown = self.shown.get(&id).copied().unwrap_or(0);
             let Ok(resolved) = expression.resolve(&mut source.objects) else { continue };
             for number in seen..chain.len() {
                 if let Some(offset) = chain.get(&mut source.objects, number)
                     && let Ok(entry) = source.objects.entry(offset)
+                    && entry.seqnum > shown
                     && resolved.fits(&entry.items)
                 {
                     news.push((index, entry));

@@ -17,6 +17,8 @@ pub struct Source {
     pub path: PathBuf,
     /// Its objects.
     pub objects: Objects,
+    /// The highest sequence number of the entries that were gone through.
+    pub passed: u64,
 }
 
 /// The journal files of a directory and of the directories in it.
@@ -68,7 +70,7 @@ pub fn open(paths: &[PathBuf]) -> Vec<Source> {
     let mut sources = Vec::new();
     for path in paths {
         match Objects::open(path) {
-            Ok(objects) => sources.push(Source { path: path.clone(), objects }),
+            Ok(objects) => sources.push(Source { path: path.clone(), objects, passed: 0 }),
             Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => eprintln!("Journal file {} is skipped: {error}", path.display()),
         }
@@ -155,9 +157,11 @@ impl<'a> Merged<'a> {
     pub fn advance(&mut self) -> Option<(usize, &Entry)> {
         loop {
             let index = self.leader()?;
-            let id = self.sources.get(index)?.objects.header().seqnum_id;
+            let source = self.sources.get_mut(index)?;
+            let id = source.objects.header().seqnum_id;
             let track = self.tracks.get_mut(index)?;
             track.filled = false;
+            source.passed = source.passed.max(track.entry.seqnum);
             // A file that was copied while it was written has the same entries as its copy.
             if self.last.replace((id, track.entry.seqnum)) != Some((id, track.entry.seqnum)) {
                 return self.tracks.get(index).map(|track| (index, &track.entry));

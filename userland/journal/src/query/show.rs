@@ -236,7 +236,7 @@ pub(crate) fn show(
         }
     }
     if let Some(follow) = &mut follow {
-        drop(sources);
+        follow.go_on(sources);
         return follow_on(follow, places, &range.expression, &mut printer);
     }
     let found = printer.count > 0;
