@@ -7,10 +7,16 @@ use crate::stage::{BOOT, file_of, play};
 #[test]
 fn boots_on_bios_and_an_operator_looks_around() -> Result<()> {
     play("bios", |stage| {
-        let machine = stage.boot(&stage.fresh_machine()?)?;
+        let mut machine = stage.boot(&stage.fresh_machine()?)?;
 
         assert_eq!(machine.run("whoami")?.trim(), "core");
+        // What nobody asked for does not run; it is there once somebody does.
+        let idle = machine.ssh("systemctl is-active sudod.service dbus.service docker.service")?.stdout;
+        assert_eq!(idle.split_whitespace().collect::<Vec<_>>(), ["inactive"; 3]);
         assert_eq!(machine.run("sudo whoami")?.trim(), "root");
+        let names = machine.run("busctl --no-pager list")?;
+        assert!(names.contains("org.freedesktop.systemd1"), "PID 1 is not on the bus it woke: {names}");
+        machine.run("systemctl is-active sudod.service dbus.service")?;
         assert!(machine.run("cat /proc/1/comm")?.starts_with("init"));
         assert!(machine.run("mount")?.contains("on / type erofs (ro"), "the root is not read-only EROFS");
         assert!(machine.run("cat /proc/cmdline")?.contains("verity"), "the root is not verified");
@@ -18,7 +24,7 @@ fn boots_on_bios_and_an_operator_looks_around() -> Result<()> {
 
         let units = machine.run("systemctl list-units --no-pager")?;
         assert!(units.contains("sshd.service"), "{units}");
-        assert_eq!(machine.run("systemctl is-active multi-user.target")?.trim(), "active");
+        machine.wait_for_success("systemctl is-active multi-user.target", BOOT)?;
         assert!(machine.run("journalctl -u sshd --no-pager")?.contains("sshd"));
         for line in ["ps aux", "ip addr", "df -h", "free -m", "ls -la /", "systemctl status sshd.service"] {
             assert!(!machine.run(line)?.is_empty(), "{line} says nothing");

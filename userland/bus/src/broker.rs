@@ -6,13 +6,15 @@
 //!
 //! Invariants: one thread, nothing blocks; every queue is bounded. A client that does not read is dropped, and takes
 //! nobody along: calls to a client that is behind are refused rather than queued, and so are answers that nobody
-//! asked for. Root's connections (PID 1 is one) are always read, so that two that are behind do not wait for each
+//! asked for. A bus that the service manager started serves the manager first: whoever woke the bus mostly wants to
+//! speak to it. Root's connections (PID 1 is one) are always read, so that two that are behind do not wait for each
 //! other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -38,6 +40,10 @@ const MOST_OF_USER: usize = 128;
 const MOST_SILENT: usize = 64;
 /// The most calls of one client that wait for their answers.
 const MOST_CALLS: usize = 1024;
+/// The name of the service manager, PID 1.
+const MANAGER: &str = "org.freedesktop.systemd1";
+/// How long all others wait for the manager at the start.
+const MANAGER_FIRST: Duration = Duration::from_secs(5);
 /// epoll's mark of the listener.
 const LISTENER: u64 = 0;
 
@@ -70,6 +76,8 @@ pub struct Broker {
     /// Who has something to be sent, or is to be looked at.
     stirred: BTreeSet<Id>,
     gone: Vec<(Id, Gone)>,
+    /// Until then, and until the manager has its name, nobody else is served.
+    manager_first: Option<Instant>,
 }
 
 impl Broker {
@@ -94,7 +102,15 @@ impl Broker {
             calls: HashMap::new(),
             stirred: BTreeSet::new(),
             gone: Vec::new(),
+            manager_first: None,
         })
+    }
+
+    /// Serves the service manager, which started us, before all others.
+    #[must_use]
+    pub fn manager_first(mut self) -> Broker {
+        self.manager_first = Some(Instant::now() + MANAGER_FIRST);
+        self
     }
 
     /// Waits for clients and serves those who are ready.
@@ -103,8 +119,9 @@ impl Broker {
     /// epoll fails, which it does not.
     pub fn turn(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(64);
-        let timeout =
-            self.activation.deadline().map(|left| Timespec { tv_sec: left.as_secs() as i64 + 1, tv_nsec: 0 });
+        let for_manager = self.manager_first.map(|until| until.saturating_duration_since(Instant::now()));
+        let deadline = [self.activation.deadline(), for_manager].into_iter().flatten().min();
+        let timeout = deadline.map(|left| Timespec { tv_sec: left.as_secs() as i64 + 1, tv_nsec: 0 });
         match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -114,6 +131,9 @@ impl Broker {
                 LISTENER => self.accept(),
                 id => self.read(id),
             }
+        }
+        if self.manager_first.is_some_and(|until| until <= Instant::now()) {
+            self.serve_all();
         }
         for message in self.activation.expired() {
             self.refuse(
@@ -144,12 +164,20 @@ impl Broker {
             }
             self.last += 1;
             let mark = epoll::EventData::new_u64(self.last);
-            if epoll::add(&self.epoll, connection.fd(), mark, epoll::EventFlags::IN).is_ok() {
+            let is_served = self.manager_first.is_none() || connection.pid == 1;
+            let flags = if is_served { epoll::EventFlags::IN } else { epoll::EventFlags::empty() };
+            if epoll::add(&self.epoll, connection.fd(), mark, flags).is_ok() {
                 let client =
                     Client { connection, name: String::new(), rules: Vec::new(), monitor: false, calls: 0 };
                 self.clients.insert(self.last, client);
             }
         }
+    }
+
+    /// The manager is there, or has had its time: now the others.
+    fn serve_all(&mut self) {
+        self.manager_first = None;
+        self.stirred.extend(self.clients.keys());
     }
 
     /// Takes in what a client has sent, and passes it on.
@@ -347,9 +375,9 @@ impl Broker {
 
     /// Asks PID 1 to start a unit.
     pub(crate) fn ask_for(&mut self, unit: &str) {
-        let manager = self.names.owner("org.freedesktop.systemd1");
+        let manager = self.names.owner(MANAGER);
         let request = Message::signal(PATH, "org.freedesktop.systemd1.Activator", "ActivationRequest")
-            .to("org.freedesktop.systemd1")
+            .to(MANAGER)
             .with(&unit);
         match (manager, request) {
             (Some(manager), Ok(request)) => self.say(manager, request),
@@ -364,7 +392,7 @@ impl Broker {
 
     /// PID 1 could not start a unit; nobody else is believed.
     fn activation_failed(&mut self, message: &Message) {
-        let manager = self.names.owner("org.freedesktop.systemd1").map(unique_name);
+        let manager = self.names.owner(MANAGER).map(unique_name);
         if manager.as_deref() != Some(message.sender.as_str()) {
             return;
         }
@@ -413,6 +441,9 @@ impl Broker {
             if let (Some(to), Ok(message)) = (to, signal(member).with(&change.name.as_str())) {
                 self.say(to, message);
             }
+        }
+        if change.name == MANAGER && change.new.is_some() && self.manager_first.is_some() {
+            self.serve_all();
         }
         if let Some(owner) = change.new {
             for message in self.activation.arrived(&change.name) {

@@ -105,6 +105,9 @@ fn serve(options: &Options) -> Result<(), Error> {
     }
     let (policy, activation) = configuration();
     let mut broker = Broker::new(listener, policy, activation)?;
+    if address == HANDED_OVER {
+        broker = broker.manager_first();
+    }
     if options.print_address {
         println!("{address}");
     }
@@ -114,19 +117,22 @@ fn serve(options: &Options) -> Result<(), Error> {
     }
 }
 
+/// The address of a socket that the service manager listened on before us.
+const HANDED_OVER: &str = "systemd:";
+
 /// The socket that was handed over, or one of our own.
 fn listen(address: Option<&str>) -> Result<(UnixListener, String), Error> {
     let path = match address {
         None => {
             if let Some((_, inherited)) = linux::listen_fds::take().into_iter().next() {
-                return Ok((inherited.into(), "systemd:".into()));
+                return Ok((inherited.into(), HANDED_OVER.into()));
             }
             Path::new(SOCKET)
         }
-        Some("systemd:") => {
+        Some(HANDED_OVER) => {
             let none = || Error::Address("systemd: (no socket was handed over)".into());
             let (_, inherited) = linux::listen_fds::take().into_iter().next().ok_or_else(none)?;
-            return Ok((inherited.into(), "systemd:".into()));
+            return Ok((inherited.into(), HANDED_OVER.into()));
         }
         Some(address) => {
             Path::new(address.strip_prefix("unix:path=").ok_or_else(|| Error::Address(address.into()))?)

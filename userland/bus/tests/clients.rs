@@ -316,3 +316,28 @@ fn strangers_own_no_names_and_do_not_watch() {
     let watch = as_nobody(&["monitor"]);
     assert!(!watch.status.success() && watch.stdout.is_empty());
 }
+
+#[test]
+fn a_bus_that_was_woken_serves_the_service_manager_first_and_others_without_it_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bus");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let inherited = rustix::io::dup(&listener).unwrap();
+    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/dbus-daemon");
+    let script = format!(
+        "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" --system --nofork 3<&{}",
+        std::os::fd::AsRawFd::as_raw_fd(&inherited)
+    );
+    let mut daemon = Command::new("bash").args(["-c", &script]).arg(program).spawn().unwrap();
+    let began = Instant::now();
+    let said = Command::new("busctl")
+        .arg(format!("--address=unix:path={}", path.display()))
+        .args(["--no-pager", "call", DRIVER, "/", DRIVER, "GetId"])
+        .output()
+        .unwrap();
+    let waited = began.elapsed();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert!(waited >= Duration::from_secs(4), "served after {waited:?}, before the manager had its chance");
+}

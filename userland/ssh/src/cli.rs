@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -96,8 +97,18 @@ fn serve(options: Options) -> Result<(), Box<dyn std::error::Error>> {
     })
 }
 
-/// The sockets to listen on: those asked for, or one for IPv6 and IPv4 together where there is IPv6.
+/// The sockets to listen on: those that the service manager hands over, those asked for, or one for IPv6 and IPv4
+/// together where there is IPv6.
 async fn bind(options: &Options) -> io::Result<Vec<TcpListener>> {
+    let inherited = linux::listen_fds::take();
+    if !inherited.is_empty() {
+        let listener = |(_, descriptor): (String, OwnedFd)| {
+            let listener = std::net::TcpListener::from(descriptor);
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        return inherited.into_iter().map(listener).collect();
+    }
     let named = |address: SocketAddr| {
         move |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
     };

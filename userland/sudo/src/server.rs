@@ -70,13 +70,10 @@ pub fn sudod(args: Vec<OsString>) -> ExitCode {
 }
 
 fn serve(options: &Options) -> io::Result<std::convert::Infallible> {
-    match std::fs::remove_file(&options.socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(&options.socket)?;
-    // Everyone may ask; the kernel says who it is.
-    std::fs::set_permissions(&options.socket, std::fs::Permissions::from_mode(0o666))?;
+    let listener = match linux::listen_fds::take().into_iter().next() {
+        Some((_, inherited)) => UnixListener::from(inherited),
+        None => bind(&options.socket)?,
+    };
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("Listening")]) {
         eprintln!("sudod: the service manager was not told: {error}");
     }
@@ -115,6 +112,18 @@ fn serve(options: &Options) -> io::Result<std::convert::Infallible> {
             eprintln!("sudod: no thread for a request: {error}");
         }
     }
+}
+
+/// A socket of our own, where the service manager hands none over.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    // Everyone may ask; the kernel says who it is.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
 }
 
 fn refuse(socket: &UnixStream, why: &str) {
