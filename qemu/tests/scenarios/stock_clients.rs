@@ -69,7 +69,7 @@ fn debians_clients_work_against_the_machine() -> Result<()> {
                 (
                     "systemctl list-dependencies --no-pager multi-user.target",
                     0,
-                    &["sshd.service", "basic.target"],
+                    &["sshd.socket", "basic.target"],
                 ),
                 ("systemctl list-jobs --no-pager", 0, &["No jobs running."]),
                 ("systemctl list-sockets --no-pager", 0, &["sockets listed."]),
