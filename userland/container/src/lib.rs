@@ -12,7 +12,7 @@
 //! - [`network`]: a cable from a bridge into it, an address, ports of the machine that lead in.
 //! - [`run`]: a child in its own namespaces makes the rest of the container and executes the program.
 //! - [`state`]: what is known of containers, and how their death is noticed.
-//! - [`cli`]: the faces, `docker` and `rkt`.
+//! - [`cli`]: the faces, `docker`, `rkt` and `runc`; the last is the OCI runtime for other people's engines.
 //!
 //! There is no daemon. The process that was asked to run a container is the container's parent, stays
 //! for as long as it lives, and takes it along when it dies. So a container belongs to the unit that
@@ -35,3 +35,4 @@ pub mod store;
 
 pub use cli::docker::docker;
 pub use cli::rkt::rkt;
+pub use cli::runc::runc;

@@ -19,6 +19,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod syscall;
+pub mod syscall_x86;
 pub mod sysv;
 pub mod terminal;
 pub mod watchdog;

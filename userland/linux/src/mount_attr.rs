@@ -23,11 +23,27 @@ impl MountAttributes {
     pub const NO_DEV: Self = Self(libc::MOUNT_ATTR_NODEV);
     /// Nothing may be executed.
     pub const NO_EXEC: Self = Self(libc::MOUNT_ATTR_NOEXEC);
+    /// The time of access is never written.
+    pub const NO_ATIME: Self = Self(libc::MOUNT_ATTR_NOATIME);
+    /// The time of access is written at every access.
+    pub const STRICT_ATIME: Self = Self(libc::MOUNT_ATTR_STRICTATIME);
+    /// All choices of when the time of access is written: to be cleared before one is set.
+    pub const ANY_ATIME: Self = Self(libc::MOUNT_ATTR__ATIME);
+    /// The time of access of directories is not written.
+    pub const NO_DIR_ATIME: Self = Self(libc::MOUNT_ATTR_NODIRATIME);
+    /// Symbolic links are not followed.
+    pub const NO_SYMLINK_FOLLOW: Self = Self(libc::MOUNT_ATTR_NOSYMFOLLOW);
 
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// This set without the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether nothing is in it.
@@ -48,6 +64,8 @@ pub enum Propagation {
     Slave,
     /// Both ways.
     Shared,
+    /// Neither way, and it cannot be copied.
+    Unbindable,
 }
 
 /// Sets and clears attributes of the mount that `mount` is the root of; with `recursive`, of all below too.
@@ -69,9 +87,25 @@ pub fn set_mount_attributes(
             Propagation::Private => libc::MS_PRIVATE,
             Propagation::Slave => libc::MS_SLAVE,
             Propagation::Shared => libc::MS_SHARED,
+            Propagation::Unbindable => libc::MS_UNBINDABLE,
         },
         userns_fd: 0,
     };
+    change(mount, &attributes, recursive)
+}
+
+/// Shows the owners of a detached mount as this user namespace maps them; with `recursive`, of all below too.
+///
+/// # Errors
+/// `EINVAL`: the file system cannot, or the mount has a mapping already.
+pub fn map_owners(mount: impl AsFd, users: impl AsFd, recursive: bool) -> io::Result<()> {
+    let users = u64::try_from(users.as_fd().as_raw_fd()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd: users };
+    change(mount, &attributes, recursive)
+}
+
+fn change(mount: impl AsFd, attributes: &libc::mount_attr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let nothing: &CStr = c"";
     // SAFETY: the path is a C string and the attributes are of the size told; both outlive the call.
@@ -81,7 +115,7 @@ pub fn set_mount_attributes(
             mount.as_fd().as_raw_fd(),
             nothing.as_ptr(),
             flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

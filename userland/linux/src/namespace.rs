@@ -3,7 +3,8 @@
 //! `fork_into` is fork(2) by clone3(2): the child starts in the asked namespaces and, where given, in a
 //! cgroup, so it never runs a moment outside of them. A fork of a process with several threads copies
 //! locks held by threads that do not exist in the child; the door therefore refuses to open unless
-//! the caller is the only thread, and that is what makes it safe.
+//! the caller is the only thread, and that is what makes it safe. `fork_sibling` makes a child of the caller's
+//! parent instead: for a process that joins namespaces only to give birth in them.
 //!
 //! Sources: clone(2), namespaces(7), cgroups(7).
 
@@ -36,11 +37,19 @@ impl Namespaces {
     pub const USER: Self = Self(libc::CLONE_NEWUSER as u64);
     /// The view of the cgroup tree.
     pub const CGROUP: Self = Self(libc::CLONE_NEWCGROUP as u64);
+    /// Offsets of the monotonic and boot-time clocks.
+    pub const TIME: Self = Self(libc::CLONE_NEWTIME as u64);
 
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// This set without the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether all of `other` is in this set.
@@ -71,6 +80,22 @@ pub fn fork_into(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> i32,
 ) -> io::Result<Child> {
+    fork(namespaces.0, cgroup, child)
+}
+
+/// The same, but the new process is a child of the caller's parent, which is told of its end.
+///
+/// # Errors
+/// As [`fork_into`]; `EINVAL` for the first process of a pid namespace.
+pub fn fork_sibling(
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Child> {
+    fork(namespaces.0 | libc::CLONE_PARENT as u64, cgroup, child)
+}
+
+fn fork(flags: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> io::Result<Child> {
     // For the only thread of a process this changes nothing; for any other it is an error.
     // SAFETY: the flag asks for a property that the caller has or has not; nothing is unshared.
     if unsafe { libc::unshare(libc::CLONE_THREAD) } != 0 {
@@ -79,9 +104,10 @@ pub fn fork_into(
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain data for which all zeroes is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces.0 | libc::CLONE_PIDFD as u64;
+    args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling has the signal of the caller.
+    args.exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 };
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -1,5 +1,5 @@
-//! When a process runs and when its disk is served: sched_setscheduler(2), ioprio_set(2), personality(2),
-//! set_mempolicy(2).
+//! When a process runs and when its disk is served: sched_setscheduler(2), sched_setattr(2), ioprio_set(2),
+//! personality(2), set_mempolicy(2).
 
 use std::io;
 
@@ -52,6 +52,29 @@ pub fn set_personality(domain: u64) -> io::Result<()> {
 pub fn personality() -> u64 {
     // SAFETY: takes an integer only; this one asks.
     u64::try_from(unsafe { libc::personality(0xffff_ffff) }).unwrap_or(0)
+}
+
+/// Runs the calling thread by deadline: `runtime` of each `period`, done by `deadline`; all in nanoseconds.
+///
+/// # Errors
+/// What sched_setattr(2) says: `EBUSY` the processors are promised to others.
+pub fn set_deadline(runtime: u64, deadline: u64, period: u64, flags: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let size = u32::try_from(size_of::<Attributes>()).unwrap_or(0);
+    let policy = libc::SCHED_DEADLINE.unsigned_abs();
+    let attributes = Attributes { size, policy, flags, nice: 0, priority: 0, runtime, deadline, period };
+    // SAFETY: the attributes are of the size they tell and live through the call; 0 is the calling thread.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) })
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {

@@ -102,6 +102,12 @@ fn by_name(name: &str) -> Result<Capability, BadCapability> {
     bare.parse().map_err(|_| BadCapability(name.to_owned()))
 }
 
+/// Every capability, by the kernel's name.
+#[must_use]
+pub fn names() -> Vec<String> {
+    ALL.iter().map(|one| format!("CAP_{one}")).collect()
+}
+
 /// The same as the kernel has it: one bit each.
 #[must_use]
 pub fn bits(capabilities: &Capabilities) -> CapabilitySet {

@@ -7,6 +7,7 @@
 
 pub mod capability;
 pub mod image;
+pub mod seccomp;
 pub mod user;
 
 use std::collections::BTreeMap;
@@ -173,6 +174,16 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
         .iter()
         .map(|limit| json!({ "type": limit.name, "soft": limit.soft, "hard": limit.hard }))
         .collect();
+    // Ports below 1024 and ping for every user of the container: its network is its own.
+    let sysctl = if options.network == Network::Host {
+        json!({})
+    } else {
+        json!({
+            "net.ipv4.ip_unprivileged_port_start": "0",
+            "net.ipv4.ping_group_range": "0 2147483647",
+        })
+    };
+    let filter = (!options.privileged).then(|| seccomp::default_for(&capabilities));
     let value = json!({
         "ociVersion": "1.2.0",
         "root": { "path": "rootfs", "readonly": options.read_only },
@@ -195,8 +206,9 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
             "maskedPaths": masked,
             "readonlyPaths": read_only,
             "resources": resources(options),
+            "sysctl": sysctl,
+            "seccomp": filter,
         },
-        "annotations": { "corten.privileged": options.privileged.to_string() },
     });
     Ok(serde_json::from_value(value)?)
 }
@@ -243,9 +255,11 @@ fn environment(defaults: &image::Defaults, options: &Options, hostname: &str) ->
 fn mounts(options: &Options) -> Result<Vec<Value>, BadOptions> {
     let shm = format!("size={}", options.shm_size.unwrap_or(64 << 20));
     let sys = if options.privileged { "rw" } else { "ro" };
+    // A /dev where no node can be opened: the runtime then shows its few devices there one by one.
+    let devices = if options.privileged { "dev" } else { "nodev" };
     let mut mounts = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", "nodev", "mode=755", "size=65536k"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "noexec", devices, "mode=755", "size=65536k"]),
         mount(
             "/dev/pts",
             "devpts",
@@ -268,7 +282,6 @@ fn mounts(options: &Options) -> Result<Vec<Value>, BadOptions> {
         check_path("volume", &volume.target)?;
         check_path("volume", &volume.source)?;
         let access = if volume.read_only { "ro" } else { "rw" };
-        let devices = if options.privileged { "dev" } else { "nodev" };
         mounts.push(json!({
             "destination": volume.target, "type": "bind", "source": volume.source,
             "options": ["rbind", "rprivate", access, devices],

@@ -5,6 +5,7 @@
 
 pub mod docker;
 pub mod rkt;
+pub mod runc;
 pub mod show;
 
 use std::path::PathBuf;

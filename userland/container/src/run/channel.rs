@@ -1,7 +1,8 @@
-//! What a container's first process tells its parent before it becomes the program.
+//! What a container's first process and its parent tell each other before it becomes the program.
 //!
-//! One socket. The child may send the terminal that it made; if something fails it sends what. When the
-//! program is executed the socket closes, and that silence means success.
+//! One socket. The child may send the terminal that it made, ask for what only the parent can do, and say that it
+//! waits; if something fails it sends what. When the program is executed the socket closes, and that silence
+//! means success.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -22,6 +23,16 @@ pub enum Message {
     Terminal(OwnedFd),
     /// It cannot go on. The first number is the exit status that says so.
     Failed(u8, String),
+    /// The parent is to run its hooks now, and to answer.
+    Hooks,
+    /// The parent is to fetch the descriptor of this number that hears of system calls, and to answer.
+    Listener(u32),
+    /// All is done, and it waits to be started.
+    Waits,
+    /// The answer: go on.
+    Go,
+    /// A process was born.
+    Number(u32),
     /// The program runs.
     Started,
 }
@@ -29,6 +40,12 @@ pub enum Message {
 /// One end of the socket.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
+
+impl From<OwnedFd> for Channel {
+    fn from(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
 
 /// A new socket: the parent's end, the child's end.
 ///
@@ -45,11 +62,19 @@ impl Channel {
     /// # Errors
     /// When the parent is gone.
     pub fn send_terminal(&self, terminal: &OwnedFd) -> io::Result<()> {
-        let fds = [terminal.as_fd()];
+        self.send_with(b"t", terminal)
+    }
+
+    /// Sends these bytes with a descriptor.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub fn send_with(&self, bytes: &[u8], fd: &OwnedFd) -> io::Result<()> {
+        let fds = [fd.as_fd()];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(&self.0, &[io::IoSlice::new(b"t")], &mut ancillary, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.0, &[io::IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -59,6 +84,74 @@ impl Channel {
         bytes.extend(text.bytes().take(MESSAGE_LIMIT - 2));
         let mut none = SendAncillaryBuffer::default();
         let _ = sendmsg(&self.0, &[io::IoSlice::new(&bytes)], &mut none, SendFlags::NOSIGNAL);
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut none = SendAncillaryBuffer::default();
+        sendmsg(&self.0, &[io::IoSlice::new(bytes)], &mut none, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Asks the parent for its hooks, and waits until they ran.
+    ///
+    /// # Errors
+    /// When the parent is gone.
+    pub fn ask_for_hooks(&self) -> io::Result<()> {
+        self.send(b"h")?;
+        self.wait_for_go()
+    }
+
+    /// Says that everything is done but the start.
+    ///
+    /// # Errors
+    /// When the parent is gone.
+    pub fn send_waits(&self) -> io::Result<()> {
+        self.send(b"w")
+    }
+
+    /// Says which number the descriptor that hears of system calls will have.
+    ///
+    /// # Errors
+    /// When the parent is gone.
+    pub fn send_listener(&self, number: u32) -> io::Result<()> {
+        self.send(&[b"l".as_slice(), &number.to_ne_bytes()].concat())
+    }
+
+    /// Says which process was born. Nobody to hear it is no further failure.
+    pub fn send_number(&self, pid: u32) {
+        let _ = self.send(&[b"n".as_slice(), &pid.to_ne_bytes()].concat());
+    }
+
+    /// Lets the other side go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn send_go(&self) -> io::Result<()> {
+        self.send(b"g")
+    }
+
+    /// Waits for the other side's go, with read(2) alone: a filter may be in force.
+    ///
+    /// # Errors
+    /// When the other side is gone instead.
+    pub fn wait_for_go(&self) -> io::Result<()> {
+        let mut byte = [0];
+        loop {
+            match rustix::io::read(&self.0, &mut byte) {
+                Ok(1) if byte == *b"g" => return Ok(()),
+                Ok(_) | Err(Errno::CONNRESET) => return Err(io::Error::other("the runtime is gone")),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether something waits to be received, within this many milliseconds.
+    #[must_use]
+    pub fn has_message(&self, milliseconds: i64) -> bool {
+        let mut polled = [rustix::event::PollFd::new(&self.0, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
+        rustix::event::poll(&mut polled, Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for the next message.
@@ -86,8 +179,17 @@ impl Channel {
                 RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
                 _ => None,
             });
+            let number = || {
+                let bytes = bytes.get(1..5).and_then(|bytes| bytes.try_into().ok());
+                bytes.map(u32::from_ne_bytes).ok_or(io::ErrorKind::InvalidData)
+            };
             return Ok(match (bytes.first().filter(|_| length > 0), fd) {
                 (Some(b't'), Some(terminal)) => Message::Terminal(terminal),
+                (Some(b'h'), _) => Message::Hooks,
+                (Some(b'w'), _) => Message::Waits,
+                (Some(b'g'), _) => Message::Go,
+                (Some(b'l'), _) => Message::Listener(number()?),
+                (Some(b'n'), _) => Message::Number(number()?),
                 (Some(b'e'), _) => {
                     let text = bytes.get(2..length).unwrap_or_default();
                     let status = bytes.get(1).copied().unwrap_or(125);

@@ -1,106 +1,143 @@
 //! Another process in a running container.
 //!
-//! The container is entered by the descriptor of its first process, all namespaces at once; the new process
-//! is then born inside and gets the same identity, capabilities and filter as the container's own. Before
-//! that, it holds no descriptor of ours that could lead out. Source: setns(2).
+//! A go-between enters the container by the descriptor of its first process, all namespaces at once; the new process
+//! is then born inside and gets an identity, capabilities and a filter as the container's own. Before that, it
+//! holds no descriptor of ours that could lead out. Source: setns(2).
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use linux::namespace::{Namespaces, fork_into};
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{Mode, OFlags};
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
+use super::birth::Surroundings;
+use super::cgroup::Cgroup;
 use super::channel::{self, Channel, Message};
-use super::process::{Program, StartError};
+use super::process::{Program, StartError, limit};
 use super::relay::{Output, Relay};
-use super::{RunError, exit_status, is_privileged, step, terminal};
+use super::{Born, RunError, exit_status, inside, set_oom_score, step, terminal};
 
-/// Runs `process` in the container whose first process is `target`, and returns its exit status.
-///
-/// Afterwards the caller itself is inside the container's namespaces and should do nothing but end.
+/// Where a process is to join, and how.
+pub struct Joining<'a> {
+    /// The container's first process, and its number.
+    pub target: (OwnedFd, u32),
+    /// Its program.
+    pub program: &'a Program<'a>,
+    /// The cgroup to be in.
+    pub cgroup: Option<&'a Cgroup>,
+    /// Whether it dies with the runtime.
+    pub tied: bool,
+}
+
+/// Gives birth to it; `connect` makes its standard streams what they are to be.
 ///
 /// # Errors
-/// When the container cannot be entered or the program not be executed.
-pub fn run(target: &OwnedFd, spec: &Spec, process: &Process, stdin: bool) -> Result<i32, RunError> {
-    let privileged = is_privileged(spec);
-    let program = step("seccomp", Program::prepare(process, privileged))?;
-    let with_terminal = process.terminal() == Some(true);
-    let output = if with_terminal { Output::default() } else { step("output", Output::for_sockets())? };
-    let mut relay = step("signals", Relay::new())?;
+/// When the container cannot be entered.
+pub fn join(joining: Joining<'_>, connect: impl FnOnce() -> io::Result<()>) -> Result<Born, RunError> {
+    let (pidfd, number) = joining.target;
+    let user_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user"));
+    let other_users = step("user namespace", user_of(&number.to_string()))? != step("user namespace", user_of("self"))?;
+    let birthplace = step("cgroup", joining.cgroup.map_or(Ok(None), Cgroup::birthplace))?;
     let (parent, child) = step("channel", channel::pair())?;
     // In a cell, so that the child can let go of its copy of our end.
     let parent = Cell::new(Some(parent));
-    let null = step(
-        "open /dev/null",
-        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(io::Error::from),
-    )?;
-    let kinds = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::NETWORK
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::CONTROL_GROUP;
+    let terminal = joining.program.process().terminal() == Some(true);
     // Until it has become the program, nobody in the container may look into it.
     step(
         "dumpable",
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
             .map_err(io::Error::from),
     )?;
-    let born = {
-        step(
-            "enter the container",
-            move_into_thread_name_spaces(target.as_fd(), kinds).map_err(io::Error::from),
-        )?;
-        fork_into(Namespaces::NONE, None, || {
-            drop(parent.take());
-            // Moved in here, so that our process keeps no copy of the child's end.
-            let child = child;
-            let error = match set_up(&child, &output, &null, stdin, with_terminal) {
-                Ok(()) => program.become_it(&child),
-                Err(error) => StartError::Setup("exec".to_owned(), error),
-            };
-            child.send_failure(error.status(), &error.to_string());
-            i32::from(error.status())
-        })
-    };
-    let born = step("create a process", born)?;
-    relay.copy_output(output);
-    let Some(parent) = parent.take() else { return Err(RunError::NoProcess) };
-    loop {
-        match step("channel", parent.receive())? {
-            Message::Terminal(master) => step("terminal", relay.copy_terminal(master, stdin))?,
-            Message::Started => break,
-            Message::Failed(status, text) => {
-                let _ = exit_status(&born.pidfd);
-                return Err(RunError::Start { status, text });
-            }
+    let born = Surroundings::beside(pidfd, other_users).bear(birthplace.as_ref(), || {
+        drop(parent.take());
+        // Moved in here, so that our process keeps no copy of the child's end.
+        let child = child;
+        let settled = set_up(&child, other_users, terminal, connect)
+            .map_err(|error| StartError::Setup("exec".to_owned(), error))
+            .and_then(|()| joining.program.settle(joining.tied.then_some(&child)));
+        let error = match settled {
+            Ok(settled) => joining.program.become_it(&settled, &child),
+            Err(error) => error,
+        };
+        child.send_failure(error.status(), &error.to_string());
+        i32::from(error.status())
+    });
+    let born = step("enter the container", born)?;
+    let Some(channel) = parent.take() else { return Err(RunError::NoProcess) };
+    let attended = (|| {
+        if let Some(cgroup) = joining.cgroup.filter(|cgroup| !cgroup.is_v2()) {
+            step("cgroup", cgroup.add(born.pid))?;
+        }
+        if other_users {
+            step("rlimits", limit(Some(born.pid), joining.program.process()))?;
+        }
+        step("oomScoreAdj", set_oom_score(born.pid, joining.program.process().oom_score_adj()))?;
+        step("channel", channel.send_go())
+    })();
+    match attended {
+        Ok(()) => Ok(Born { child: born, channel }),
+        Err(error) => {
+            super::kill(&born.pidfd);
+            Err(error)
         }
     }
-    step("wait", relay.until_end(born.pidfd.as_fd()))?;
-    let status = exit_status(&born.pidfd)?;
-    relay.drain();
-    Ok(status)
 }
 
 fn set_up(
     channel: &Channel,
-    output: &Output,
-    null: &OwnedFd,
-    stdin: bool,
+    other_users: bool,
     with_terminal: bool,
+    connect: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
+    channel.wait_for_go()?;
     linux::clean_exec::default_signals()?;
     rustix::process::setsid()?;
+    if other_users {
+        super::process::become_root()?;
+    }
     if with_terminal {
-        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        return terminal::join(root.as_fd(), channel);
+        return terminal::join(inside::machine("/")?.as_fd(), channel);
     }
-    if !stdin {
-        rustix::stdio::dup2_stdin(null)?;
+    connect()
+}
+
+/// Runs `process` beside the first process of a supervised container, and returns its exit status.
+///
+/// # Errors
+/// When the container cannot be entered or the program not be executed.
+pub fn run(target: (OwnedFd, u32), spec: &Spec, process: &Process, stdin: bool) -> Result<i32, RunError> {
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let program = step("seccomp", Program::prepare(process, seccomp))?;
+    let with_terminal = process.terminal() == Some(true);
+    let output = if with_terminal { Output::default() } else { step("output", Output::for_sockets())? };
+    let mut relay = step("signals", Relay::new())?;
+    let null = step(
+        "open /dev/null",
+        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from),
+    )?;
+    let joining = Joining { target, program: &program, cgroup: None, tied: true };
+    let born = join(joining, || {
+        if !stdin {
+            rustix::stdio::dup2_stdin(&null)?;
+        }
+        output.connect(true)
+    })?;
+    relay.copy_output(output);
+    loop {
+        match step("channel", born.channel.receive())? {
+            Message::Terminal(master) => step("terminal", relay.copy_terminal(master, stdin))?,
+            Message::Started => break,
+            Message::Failed(status, text) => {
+                let _ = exit_status(&born.child.pidfd);
+                return Err(RunError::Start { status, text });
+            }
+            other => return step("channel", Err(io::Error::other(format!("{other:?} is not for us")))),
+        }
     }
-    output.connect(true)
+    step("wait", relay.until_end(born.child.pidfd.as_fd()))?;
+    let status = exit_status(&born.child.pidfd)?;
+    relay.drain();
+    Ok(status)
 }

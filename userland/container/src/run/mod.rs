@@ -1,38 +1,47 @@
-//! Running a container as our child, from its birth to its exit status.
+//! Running a container: the one core beneath all faces.
 //!
-//! The parent ([`start`], [`Running::wait`]) stays in the foreground: it passes signals on, copies the
-//! terminal, keeps the state, and ends with the container's exit status. If it dies, the kernel kills the
-//! container's first process, and with it all others of its pid namespace. The child's side is [`inside`].
+//! [`bear`] makes the first process, in the configuration's namespaces and its cgroup; [`inside`] is that
+//! process's own side, up to the program. What happens then depends on whose the container is. A supervised one
+//! ([`supervisor`], the faces `docker` and `rkt`) starts at once and dies with its parent. A free one (the face
+//! `runc`) waits at its [`gate`] for somebody to start it, and belongs to nobody. [`exec`] adds processes to either.
 
+pub mod birth;
 pub mod cgroup;
 pub mod channel;
+mod copy_up;
 pub mod devices;
 pub mod exec;
+pub mod gate;
 pub mod guard;
+pub mod hooks;
 pub mod inside;
+pub mod kernel_files;
+pub mod mount_options;
 pub mod mounts;
 pub mod process;
+mod protect;
 mod reaper;
 pub mod relay;
+pub mod root;
+mod scheduling;
 pub mod seccomp;
+pub mod supervisor;
 pub mod terminal;
+pub mod users;
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
-use linux::namespace::{Namespaces, fork_into};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use linux::namespace::Child;
+use oci_spec::runtime::Hooks;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::rootfs::Rootfs;
-use crate::state::{Containers, Record, State, StateError, now, start_of};
-use cgroup::{Cgroup, Placement};
-use channel::Message;
+use crate::state::StateError;
+use birth::Surroundings;
+use cgroup::Cgroup;
+use channel::Channel;
 use inside::Inside;
-use process::Program;
-use relay::{Output, Relay};
 
 /// Why a container did not run.
 #[derive(Debug, thiserror::Error)]
@@ -76,61 +85,35 @@ pub(crate) fn step<T>(what: &'static str, result: io::Result<T>) -> Result<T, Ru
     result.map_err(|source| RunError::Step { what, source })
 }
 
-/// Where a container's standard streams lead.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Streams {
-    /// Whether it gets our standard input, or nothing.
-    pub stdin: bool,
-}
-
-/// A container that runs as our child.
+/// A first process that is on its way to its program.
 #[derive(Debug)]
-pub struct Running {
-    pid: u32,
-    pidfd: OwnedFd,
-    relay: Relay,
-    state: State,
-    id: String,
-    _cgroup: Option<Cgroup>,
+pub struct Born {
+    /// The process.
+    pub child: Child,
+    /// To it.
+    pub channel: Channel,
 }
 
-/// Starts a container that the caller owns, and returns when its program runs.
+/// Gives birth to a container's first process, and does what only its parent can: the maps of its user
+/// namespace, its place in v1 cgroups, limits that may have to be raised.
 ///
-/// The caller must be protected ([`guard::protect_own_program`]) and have one thread.
+/// `connect` makes the standard streams what they are to be, in the child. The caller must be protected
+/// ([`guard::protect_own_program`]) and have one thread.
 ///
 /// # Errors
-/// When it cannot be built or its program not be executed. Nothing is left running then.
-pub fn start(
-    containers: &Containers,
-    record: &Record,
-    spec: &Spec,
-    streams: Streams,
-) -> Result<Running, RunError> {
-    let process = spec.process().as_ref().ok_or(RunError::NoProcess)?;
-    let privileged = is_privileged(spec);
-    let dir = containers.dir(&record.id);
-    let rootfs = Rootfs {
-        layers: record.layers.clone(),
-        upper: dir.join("upper"),
-        work: dir.join("work"),
-        target: dir.join("rootfs"),
-        devices: privileged,
-    };
-    let program = step("seccomp", Program::prepare(process, privileged))?;
-    let inside = Inside { spec, rootfs: &rootfs, program: &program, init: record.init };
-    let cgroup = place(record, spec)?;
-    let cgroup_dir = step("cgroup", cgroup.as_ref().map(Cgroup::open).transpose())?;
-    let terminal = process.terminal() == Some(true);
-    let output = if terminal { Output::default() } else { step("output", Output::for_sockets())? };
-    // Before the child is born: a signal that comes now is for it.
-    let mut relay = step("signals", Relay::new())?;
+/// When a namespace cannot be made or joined. Nothing is left running then.
+pub fn bear(
+    inside: &Inside<'_>,
+    surroundings: &Surroundings,
+    connect: impl FnOnce() -> io::Result<()>,
+) -> Result<Born, RunError> {
+    let birthplace = step("cgroup", inside.cgroup.map_or(Ok(None), Cgroup::birthplace))?;
     let (parent, child) = step("channel", channel::pair())?;
     // In a cell, so that the child can let go of its copy of our end.
     let parent = Cell::new(Some(parent));
-    let stdin = streams.stdin || terminal;
-    let born = fork_into(namespaces(spec), cgroup_dir.as_ref().map(AsFd::as_fd), || {
+    let born = surroundings.bear(birthplace.as_ref(), || {
         drop(parent.take());
-        match output.connect(stdin) {
+        match connect() {
             Ok(()) => inside.enter(child),
             Err(error) => {
                 child.send_failure(125, &format!("standard streams: {error}"));
@@ -138,58 +121,53 @@ pub fn start(
             }
         }
     });
-    let born = step("create the container's namespaces", born)?;
-    relay.copy_output(output);
-    let state = State {
-        pid: Some(born.pid),
-        pid_start: start_of(born.pid).unwrap_or(0),
-        started: Some(now()),
-        unit: cgroup::own_unit(),
-        ..State::default()
-    };
-    let mut running =
-        Running { pid: born.pid, pidfd: born.pidfd, relay, state, id: record.id.clone(), _cgroup: cgroup };
-    let Some(parent) = parent.take() else { return Err(RunError::NoProcess) };
-    loop {
-        match step("channel", parent.receive())? {
-            Message::Terminal(master) => {
-                step("terminal", running.relay.copy_terminal(master, streams.stdin))?
-            }
-            Message::Started => break,
-            Message::Failed(status, text) => {
-                let _ = running.exit_status();
-                return Err(RunError::Start { status, text });
-            }
-        }
+    let child = step("create the container's namespaces", born)?;
+    let Some(channel) = parent.take() else { return Err(RunError::NoProcess) };
+    if inside.waits_for_parent
+        && let Err(error) = attend(inside, surroundings, child.pid).and_then(|()| step("channel", channel.send_go()))
+    {
+        kill(&child.pidfd);
+        return Err(error);
     }
-    containers.set_state(&record.id, &running.state)?;
-    Ok(running)
+    Ok(Born { child, channel })
 }
 
-impl Running {
-    /// The container's first process, as we see its number.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
+/// Whether [`bear`] has something to do for the child before it goes on.
+#[must_use]
+pub fn needs_parent(surroundings: &Surroundings, cgroup: Option<&Cgroup>, oom_score: Option<i32>) -> bool {
+    surroundings.has_new_users() || cgroup.is_some_and(|cgroup| !cgroup.is_v2()) || oom_score.is_some()
+}
 
-    /// Passes signals and output on until the container ends; returns its exit status.
-    ///
-    /// # Errors
-    /// When the kernel does not let us wait or the state cannot be written.
-    pub fn wait(mut self, containers: &Containers) -> Result<i32, RunError> {
-        step("wait", self.relay.until_end(self.pidfd.as_fd()))?;
-        let status = self.exit_status()?;
-        self.relay.drain();
-        self.state.finished = Some(now());
-        self.state.exit_code = Some(status);
-        containers.set_state(&self.id, &self.state)?;
-        Ok(status)
+fn attend(inside: &Inside<'_>, surroundings: &Surroundings, pid: u32) -> Result<(), RunError> {
+    if let Some(cgroup) = inside.cgroup.filter(|cgroup| !cgroup.is_v2()) {
+        step("cgroup", cgroup.add(pid))?;
     }
+    if surroundings.has_new_users() {
+        step("user namespace", users::map(pid, inside.spec))?;
+        step("rlimits", process::limit(Some(pid), inside.program.process()))?;
+    }
+    step("oomScoreAdj", set_oom_score(pid, inside.program.process().oom_score_adj()))
+}
 
-    fn exit_status(&self) -> Result<i32, RunError> {
-        exit_status(&self.pidfd)
-    }
+/// Says how gladly the kernel ends a process when memory runs out.
+pub(crate) fn set_oom_score(pid: u32, score: Option<i32>) -> io::Result<()> {
+    let Some(score) = score else { return Ok(()) };
+    let path = format!("/proc/{pid}/oom_score_adj");
+    let now = std::fs::read_to_string(&path)?;
+    if now.trim() == score.to_string() { Ok(()) } else { std::fs::write(path, score.to_string()) }
+}
+
+/// Ends a process for good and collects it.
+pub(crate) fn kill(pidfd: &OwnedFd) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    let _ = exit_status(pidfd);
+}
+
+/// Whether there are hooks that run beside the runtime while the container is being made.
+#[must_use]
+pub fn has_parents_hooks(hooks: &Hooks) -> bool {
+    let prestart = hooks.prestart();
+    [prestart, hooks.create_runtime()].into_iter().flatten().any(|list| !list.is_empty())
 }
 
 /// Collects a child that ended: its exit status, or 128 and the signal that ended it.
@@ -202,49 +180,4 @@ pub(crate) fn exit_status(pidfd: &OwnedFd) -> Result<i32, RunError> {
     };
     let Some(ended) = ended else { return Ok(255) };
     Ok(ended.exit_status().or(ended.terminating_signal().map(|signal| 128 + signal)).unwrap_or(255))
-}
-
-pub(crate) fn is_privileged(spec: &Spec) -> bool {
-    let annotations = spec.annotations().as_ref();
-    annotations.and_then(|all| all.get("corten.privileged")).is_some_and(|value| value == "true")
-}
-
-fn namespaces(spec: &Spec) -> Namespaces {
-    let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().clone()).unwrap_or_default();
-    // The cgroup namespace is made by the child, when it is in its cgroup.
-    listed.iter().fold(Namespaces::MOUNT, |all, one| match one.typ() {
-        LinuxNamespaceType::Pid => all.with(Namespaces::PID),
-        LinuxNamespaceType::Network => all.with(Namespaces::NETWORK),
-        LinuxNamespaceType::Uts => all.with(Namespaces::UTS),
-        LinuxNamespaceType::Ipc => all.with(Namespaces::IPC),
-        _ => all,
-    })
-}
-
-fn place(record: &Record, spec: &Spec) -> Result<Option<Cgroup>, RunError> {
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-    let limited = resources.as_ref().is_some_and(cgroup::wants_limits);
-    match step("cgroup", cgroup::place(&record.id))? {
-        Placement::Own(own) => {
-            if let Some(resources) = &resources {
-                step("limits", own.limit(resources))?;
-            }
-            Ok(Some(own))
-        }
-        Placement::Shared(why) => {
-            if limited {
-                eprintln!("WARNING: --memory, --cpus and --pids-limit have no effect: {why}");
-            }
-            Ok(None)
-        }
-    }
-}
-
-/// The configuration kept for a container.
-///
-/// # Errors
-/// When it is missing or damaged.
-pub fn configuration(containers: &Containers, id: &str) -> Result<Spec, RunError> {
-    let path: PathBuf = containers.dir(id).join("config.json");
-    step("config.json", Spec::load(path).map_err(io::Error::other))
 }

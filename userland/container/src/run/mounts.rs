@@ -10,14 +10,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use linux::mount_attr::{MountAttributes, Propagation, set_mount_attributes};
-use oci_spec::runtime::Mount;
+use linux::mount_attr::{MountAttributes, Propagation, map_owners, set_mount_attributes};
+use oci_spec::runtime::{Mount, Spec};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
+
+use super::mount_options::MountOptions;
 
 /// A mount that was refused, by us or the kernel.
 #[derive(Debug, thiserror::Error)]
@@ -32,56 +34,9 @@ pub(super) fn failed(what: &'static str, path: &Path, source: impl Into<io::Erro
     MountError { what, path: path.to_owned(), source: source.into() }
 }
 
-/// A mount's options, sorted by who they are for.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct MountOptions {
-    attributes: MountAttributes,
-    recursive: bool,
-    bind: bool,
-    propagation: Option<Wanted>,
-    /// `key` or `key=value` for the file system itself.
-    data: Vec<(String, Option<String>)>,
-}
-
-/// Only what a container may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Private,
-    Slave,
-    Shared,
-}
-
-impl MountOptions {
-    fn parse(options: &[String]) -> Self {
-        let mut parsed = Self::default();
-        for option in options {
-            let mut set = |attribute| parsed.attributes = parsed.attributes.with(attribute);
-            match option.as_str() {
-                "ro" => set(MountAttributes::READ_ONLY),
-                "nosuid" => set(MountAttributes::NO_SUID),
-                "nodev" => set(MountAttributes::NO_DEV),
-                "noexec" => set(MountAttributes::NO_EXEC),
-                "rw" | "suid" | "dev" | "exec" | "relatime" | "defaults" => {}
-                "bind" => parsed.bind = true,
-                "rbind" => (parsed.bind, parsed.recursive) = (true, true),
-                "private" | "rprivate" => parsed.propagation = Some(Wanted::Private),
-                "slave" | "rslave" => parsed.propagation = Some(Wanted::Slave),
-                "shared" | "rshared" => parsed.propagation = Some(Wanted::Shared),
-                // Every new devpts is an instance of its own since Linux 4.7.
-                "newinstance" => {}
-                other => parsed.data.push(match other.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                    None => (other.to_owned(), None),
-                }),
-            }
-        }
-        parsed
-    }
-}
-
 /// For the file system that a container's device nodes live in: the only one where they can be opened.
 pub(super) fn device_options() -> MountOptions {
-    MountOptions::parse(&["nosuid".into(), "noexec".into(), "size=64k".into(), "mode=755".into()])
+    MountOptions::parse(&["nosuid", "noexec", "size=64k", "mode=755"])
 }
 
 /// Makes one mount of the configuration beneath `root`.
@@ -93,13 +48,26 @@ pub fn make(root: BorrowedFd<'_>, wanted: &Mount) -> Result<(), MountError> {
     let options = MountOptions::parse(wanted.options().as_deref().unwrap_or_default());
     let kind = wanted.typ().as_deref().unwrap_or("bind");
     if options.bind || kind == "bind" {
-        return bind(root, wanted, &options);
+        return attach_prepared(root, wanted, &copy(wanted, &options)?);
     }
     let kernels_own = ["/proc", "/sys", "/dev"].iter().any(|own| path.starts_with(own));
     let target = make_target(root, path, true, kernels_own)?;
-    let mounted = new_mount(kind, wanted.source().as_deref(), &options)
-        .map_err(|error| failed("mount", path, error))?;
-    attach(&mounted, &target).map_err(|error| failed("mount on", path, error))
+    let mounted = match new_mount(kind, wanted.source().as_deref(), &options) {
+        // The network of this sysfs is another user namespace's: what is shown of it is the machine's.
+        Err(error) if kind == "sysfs" && error.raw_os_error() == Some(libc::EPERM) => {
+            let sys = rustix::fs::open("/sys", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let copy = sys.and_then(|sys| copy_of(sys, true)).map_err(|error| failed("mount", path, error))?;
+            set_attributes(&copy, &options).map_err(|error| failed("mount", path, error))?;
+            copy
+        }
+        other => other.map_err(|error| failed("mount", path, error))?,
+    };
+    if kind == "tmpfs" && options.copy_up {
+        // Before it covers what it begins with.
+        super::copy_up::copy(&target, &mounted).map_err(|error| failed("copy up", path, error))?;
+    }
+    attach(&mounted, &target).map_err(|error| failed("mount on", path, error))?;
+    set_propagation(&mounted, &options).map_err(|error| failed("set the propagation of", path, error))
 }
 
 pub(super) fn new_mount(kind: &str, source: Option<&Path>, options: &MountOptions) -> io::Result<OwnedFd> {
@@ -108,36 +76,98 @@ pub(super) fn new_mount(kind: &str, source: Option<&Path>, options: &MountOption
         fsconfig_set_string(context.as_fd(), "source", source)?;
     }
     for (key, value) in &options.data {
-        match value {
-            Some(value) => fsconfig_set_string(context.as_fd(), key.as_str(), value.as_str())?,
-            None => fsconfig_set_flag(context.as_fd(), key.as_str())?,
-        }
+        let set = match value {
+            Some(value) => fsconfig_set_string(context.as_fd(), key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(context.as_fd(), key.as_str()),
+        };
+        set.map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("option {key}: {error}")))?;
     }
     fsconfig_create(context.as_fd())?;
     let mounted = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    set_mount_attributes(&mounted, options.attributes, MountAttributes::NONE, Propagation::Unchanged, false)?;
+    set_attributes(&mounted, options)?;
     Ok(mounted)
 }
 
-fn bind(root: BorrowedFd<'_>, wanted: &Mount, options: &MountOptions) -> Result<(), MountError> {
-    let path = wanted.destination();
+fn set_attributes(mount: &OwnedFd, options: &MountOptions) -> io::Result<()> {
+    let change = |set: MountAttributes, clear: MountAttributes, recursive| {
+        if set.is_empty() && clear.is_empty() {
+            return Ok(());
+        }
+        set_mount_attributes(mount, set, clear, Propagation::Unchanged, recursive)
+    };
+    change(options.set_below, options.clear_below, true)?;
+    change(options.set, options.clear, false)
+}
+
+fn set_propagation(mount: &OwnedFd, options: &MountOptions) -> io::Result<()> {
+    options.propagation.iter().try_for_each(|(how, recursive)| {
+        set_mount_attributes(mount, MountAttributes::NONE, MountAttributes::NONE, *how, *recursive)
+    })
+}
+
+/// A detached copy of a mount's source, with its attributes.
+fn copy(wanted: &Mount, options: &MountOptions) -> Result<OwnedFd, MountError> {
     let source = wanted.source().as_deref().unwrap_or(Path::new(""));
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let from = rustix::fs::open(source, flags, Mode::empty())
         .map_err(|error| failed("open volume", source, error))?;
-    let stat = fstat(&from).map_err(|error| failed("open volume", source, error))?;
-    let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let target = make_target(root, path, is_dir, false)?;
     let copy =
         copy_of(&from, options.recursive).map_err(|error| failed("copy the mount of", source, error))?;
-    let propagation = match options.propagation {
-        None | Some(Wanted::Private) => Propagation::Private,
-        Some(Wanted::Slave) => Propagation::Slave,
-        Some(Wanted::Shared) => Propagation::Shared,
-    };
-    set_mount_attributes(&copy, options.attributes, MountAttributes::NONE, propagation, options.recursive)
-        .map_err(|error| failed("set the attributes of", source, error))?;
-    attach(&copy, &target).map_err(|error| failed("mount on", path, error))
+    set_attributes(&copy, options).map_err(|error| failed("set the attributes of", source, error))?;
+    Ok(copy)
+}
+
+/// The mounts of a configuration whose owners are mapped: made detached, by who has the rights for that.
+///
+/// # Errors
+/// When a source is missing or its file system cannot map owners.
+pub fn prepare(spec: &Spec) -> Result<Vec<(usize, OwnedFd)>, MountError> {
+    let linux = spec.linux().as_ref();
+    let mut prepared = Vec::new();
+    for (at, wanted) in spec.mounts().iter().flatten().enumerate() {
+        let options = MountOptions::parse(wanted.options().as_deref().unwrap_or_default());
+        let own = wanted.uid_mappings().as_deref().zip(wanted.gid_mappings().as_deref());
+        let containers = linux.and_then(|linux| linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()));
+        let recursive = match (options.map_owners, own) {
+            (Some(recursive), _) => recursive,
+            (None, Some((users, _))) if !users.is_empty() => false,
+            _ => continue,
+        };
+        let path = wanted.destination();
+        let refused = |error: io::Error| failed("map the owners of", path, error);
+        let Some((users, groups)) = own.filter(|(users, _)| !users.is_empty()).or(containers) else {
+            return Err(refused(io::Error::other("it has no uidMappings and gidMappings, nor has the container")));
+        };
+        let copy = copy(wanted, &options)?;
+        let namespace = super::users::namespace(users, groups).map_err(refused)?;
+        map_owners(&copy, &namespace, recursive).map_err(refused)?;
+        prepared.push((at, copy));
+    }
+    Ok(prepared)
+}
+
+/// Puts a detached mount where the configuration wants it.
+///
+/// # Errors
+/// When the target leads elsewhere or the kernel refuses.
+pub(super) fn attach_prepared(
+    root: BorrowedFd<'_>,
+    wanted: &Mount,
+    mounted: &OwnedFd,
+) -> Result<(), MountError> {
+    let path = wanted.destination();
+    let options = MountOptions::parse(wanted.options().as_deref().unwrap_or_default());
+    let stat = fstat(mounted).map_err(|error| failed("open volume", path, error))?;
+    let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let target = make_target(root, path, is_dir, false)?;
+    attach(mounted, &target).map_err(|error| failed("mount on", path, error))?;
+    if options.propagation.is_empty() {
+        // A copy of a shared mount would be its peer.
+        let (none, how) = (MountAttributes::NONE, Propagation::Private);
+        return set_mount_attributes(mounted, none, none, how, options.recursive)
+            .map_err(|error| failed("set the propagation of", path, error));
+    }
+    set_propagation(mounted, &options).map_err(|error| failed("set the propagation of", path, error))
 }
 
 /// A detached copy of what is mounted at a descriptor.
@@ -208,62 +238,9 @@ pub(super) fn open_path(root: BorrowedFd<'_>, path: &Path, no_links: bool) -> Re
     openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve_flags(no_links))
 }
 
-/// Makes what is at this path read-only, if it is there.
-///
-/// # Errors
-/// When the kernel refuses, or a link was put there.
-pub fn make_read_only(root: BorrowedFd<'_>, path: &Path) -> Result<(), MountError> {
-    let refused = |error: io::Error| failed("make read-only", path, error);
-    let target = match open_path(root, path, true) {
-        Err(Errno::NOENT) => return Ok(()),
-        other => other.map_err(|error| refused(error.into()))?,
-    };
-    let copy = copy_of(&target, true).map_err(|error| refused(error.into()))?;
-    let how = MountAttributes::READ_ONLY;
-    set_mount_attributes(&copy, how, MountAttributes::NONE, Propagation::Private, true).map_err(refused)?;
-    attach(&copy, &target).map_err(|error| refused(error.into()))
-}
-
-/// Hides what is at this path, if it is there: a directory behind an empty one, a file behind `null`, which
-/// is the machine's own `/dev/null`.
-///
-/// # Errors
-/// When the kernel refuses, or a link was put there.
-pub fn mask(root: BorrowedFd<'_>, path: &Path, null: BorrowedFd<'_>) -> Result<(), MountError> {
-    let refused = |error: io::Error| failed("mask", path, error);
-    let target = match open_path(root, path, true) {
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        other => other.map_err(|error| refused(error.into()))?,
-    };
-    let stat = fstat(&target).map_err(|error| refused(error.into()))?;
-    let cover = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        let options = MountOptions::parse(&[
-            "ro".into(),
-            "nosuid".into(),
-            "nodev".into(),
-            "noexec".into(),
-            "size=4k".into(),
-        ]);
-        new_mount("tmpfs", None, &options).map_err(refused)?
-    } else {
-        copy_of(null, false).map_err(|error| refused(error.into()))?
-    };
-    attach(&cover, &target).map_err(|error| refused(error.into()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn options_are_sorted_by_who_they_are_for() {
-        let words = ["nosuid", "ro", "rbind", "rslave", "mode=755", "huge", "newinstance"].map(str::to_owned);
-        let parsed = MountOptions::parse(&words);
-        assert_eq!(parsed.attributes, MountAttributes::READ_ONLY.with(MountAttributes::NO_SUID));
-        assert!(parsed.bind && parsed.recursive);
-        assert_eq!(parsed.propagation, Some(Wanted::Slave));
-        assert_eq!(parsed.data, [("mode".to_owned(), Some("755".to_owned())), ("huge".to_owned(), None)]);
-    }
 
     #[test]
     fn a_target_is_made_within_the_root() {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::channel::Channel;
 use super::{devices, mounts};
@@ -19,8 +19,17 @@ const DEVPTS_MAGIC: u64 = 0x1cd1;
 
 /// Makes a terminal beneath `root`, sends its master to the parent, and makes it ours: standard streams,
 /// controlling terminal, `/dev/console`.
-pub(super) fn make(root: BorrowedFd<'_>, channel: &Channel) -> io::Result<()> {
+pub(super) fn make(
+    root: BorrowedFd<'_>,
+    channel: &Channel,
+    size: Option<oci_spec::runtime::Box>,
+) -> io::Result<()> {
     let terminal = open_pair(root)?;
+    if let Some(size) = size {
+        let cells = |number: u64| u16::try_from(number).unwrap_or(0);
+        let size = Winsize { ws_row: cells(size.height()), ws_col: cells(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&terminal.0, size)?;
+    }
     channel.send_terminal(&terminal.0)?;
     let dev = mounts::open_path(root, Path::new("/dev"), true)?;
     let console = mounts::copy_of(&terminal.1, false)?;

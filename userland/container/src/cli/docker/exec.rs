@@ -38,8 +38,8 @@ impl Exec {
         if container.status != Status::Running {
             return Err(stopped().into());
         }
-        let target = container.state.process().ok_or_else(stopped)?;
-        let spec = run::configuration(&containers, &container.record.id)?;
+        let target = container.state.process().zip(container.state.pid).ok_or_else(stopped)?;
+        let spec = run::supervisor::configuration(&containers, &container.record.id)?;
         let mut process = spec.process().clone().ok_or(run::RunError::NoProcess)?;
         process.set_args(Some(self.command)).set_terminal(Some(self.tty));
         let mut env = process.env().clone().unwrap_or_default();
@@ -57,6 +57,6 @@ impl Exec {
             as_user.set_username(Some(user));
             process.set_user(as_user);
         }
-        Ok(u8::try_from(run::exec::run(&target, &spec, &process, self.interactive)?).unwrap_or(255))
+        Ok(u8::try_from(run::exec::run(target, &spec, &process, self.interactive)?).unwrap_or(255))
     }
 }

@@ -8,7 +8,8 @@ use linux::namespace::{Namespaces, fork_into};
 use super::super::{CliError, Places, image_or_pull, show};
 use crate::bundle::{Network, Options, Ulimit, Volume, spec};
 use crate::run::channel::{Message, pair};
-use crate::run::{RunError, Streams, guard, start};
+use crate::run::supervisor::{Streams, start};
+use crate::run::{RunError, guard};
 use crate::state::{Containers, Owner, Record, new_id, now};
 
 /// Run a command in a new container

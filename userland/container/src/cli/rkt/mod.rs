@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use super::{CliError, Places, image_or_pull, pull_and_tell, show};
 use crate::bundle::{Network, Options, spec};
 use crate::reference::Reference;
-use crate::run::{Streams, guard};
+use crate::run::guard;
+use crate::run::supervisor::Streams;
 use crate::state::{Record, Status, new_id, now};
 
 /// Run application containers, without a daemon.

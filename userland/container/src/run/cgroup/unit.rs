@@ -1,4 +1,4 @@
-//! Where a container stands in the cgroup tree: always within the cgroup of the unit that started it.
+//! Where a container of the `docker` and `rkt` faces stands: always within the cgroup of the unit that started it.
 //!
 //! If that cgroup was delegated to us (the service manager marks it with the attribute `trusted.delegate` or
 //! `user.delegate`), our own process moves into a child `supervisor` and the container gets a child of its
@@ -9,20 +9,13 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use oci_spec::runtime::LinuxResources;
-use rustix::fs::{Mode, OFlags, getxattr, open};
+use rustix::fs::getxattr;
 
-const ROOT: &str = "/sys/fs/cgroup";
+use super::{Cgroup, ROOT};
+
 const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
-
-/// A cgroup of a container's own. Removed when dropped, once it is empty.
-#[derive(Debug)]
-pub struct Cgroup {
-    path: PathBuf,
-}
 
 /// What became of the wish for a cgroup.
 #[derive(Debug)]
@@ -88,7 +81,7 @@ pub fn place(id: &str) -> io::Result<Placement> {
     }
     let path = base.join(format!("container-{id}"));
     make(&path)?;
-    Ok(Placement::Own(Cgroup { path }))
+    Ok(Placement::Own(Cgroup::of_v2(path)))
 }
 
 fn is_delegated(path: &Path) -> bool {
@@ -105,85 +98,9 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-impl Cgroup {
-    /// The directory, for a child to be born into.
-    ///
-    /// # Errors
-    /// When it is gone.
-    pub fn open(&self) -> io::Result<OwnedFd> {
-        Ok(open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
-    }
-
-    /// Sets the limits.
-    ///
-    /// # Errors
-    /// When the kernel refuses one, named with its file.
-    pub fn limit(&self, resources: &LinuxResources) -> io::Result<()> {
-        for (file, value) in settings(resources) {
-            fs::write(self.path.join(file), &value)
-                .map_err(|error| io::Error::new(error.kind(), format!("{file} = {value}: {error}")))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Its processes died with the pid namespace; what cannot be removed goes with the unit.
-        let _ = fs::remove_dir(&self.path);
-    }
-}
-
-/// Whether anything is to be limited.
-#[must_use]
-pub fn wants_limits(resources: &LinuxResources) -> bool {
-    !settings(resources).is_empty()
-}
-
-/// The files of a v2 cgroup and what to write into them.
-fn settings(resources: &LinuxResources) -> Vec<(&'static str, String)> {
-    let number = |value: i64| if value < 0 { "max".to_owned() } else { value.to_string() };
-    let mut settings = Vec::new();
-    if let Some(limit) = resources.memory().as_ref().and_then(|memory| memory.limit()) {
-        settings.push(("memory.max", number(limit)));
-    }
-    if let Some(cpu) = resources.cpu() {
-        if let Some(quota) = cpu.quota() {
-            settings.push(("cpu.max", format!("{} {}", number(quota), cpu.period().unwrap_or(100_000))));
-        }
-        if let Some(shares) = cpu.shares().filter(|shares| *shares > 0) {
-            // The range 2..=262144 of shares onto the range 1..=10000 of weights.
-            let weight = 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
-            settings.push(("cpu.weight", weight.to_string()));
-        }
-    }
-    if let Some(pids) = resources.pids() {
-        settings.push(("pids.max", number(pids.limit())));
-    }
-    settings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resources_become_files() {
-        let resources: LinuxResources = serde_json::from_str(
-            r#"{"memory":{"limit":1048576},"cpu":{"quota":50000,"period":100000,"shares":1024},"pids":{"limit":-1}}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            settings(&resources),
-            [
-                ("memory.max", "1048576".to_owned()),
-                ("cpu.max", "50000 100000".to_owned()),
-                ("cpu.weight", "39".to_owned()),
-                ("pids.max", "max".to_owned())
-            ]
-        );
-        assert!(!wants_limits(&LinuxResources::default()) || LinuxResources::default().pids().is_some());
-    }
 
     #[test]
     fn the_unit_is_in_the_path() {
