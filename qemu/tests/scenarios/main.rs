@@ -11,6 +11,7 @@ mod cloud_config;
 mod cluster;
 mod commands;
 mod containers;
+mod hostile;
 mod power;
 mod slots;
 mod state;

@@ -94,6 +94,8 @@ pub const ALL: &[Applet] = &[
     Applet { name: "stty", main: tools::uutils::stty },
     Applet { name: "sudo", main: sudo::sudo },
     Applet { name: "sudod", main: sudo::sudod },
+    Applet { name: "swapoff", main: tools::swap::swapoff },
+    Applet { name: "swapon", main: tools::swap::swapon },
     Applet { name: "sync", main: tools::uutils::sync },
     Applet { name: "systemctl", main: init::cli::systemctl },
     Applet { name: "systemd-analyze", main: init::clients::analyze::systemd_analyze },

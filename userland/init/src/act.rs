@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
 use rustix::event::epoll;
-use unit::settings::{Input, Output};
+use unit::settings::{Input, Output, Phase};
 use unit::{Action, Announcement, Event, Level, Pid, Spawn, Target};
 
 use crate::face::News;
@@ -14,6 +14,8 @@ use crate::manager::{Manager, Starting};
 use crate::paths::Paths;
 use crate::{exec, exported};
 
+/// What starts when the system goes down.
+const SHUTDOWN: &str = "shutdown.target";
 /// The parents of directories that a stopped unit may have removed.
 const REMOVABLE: &str = "/run";
 
@@ -30,6 +32,7 @@ impl Manager {
                 self.tree.signal(&path, signal)
             }
             Action::ConfigureCgroup { unit, cgroup, resources } => {
+                let resources = self.completed(&unit, &resources);
                 if let Err(error) = self.tree.ensure(&unit, &cgroup, &resources) {
                     log::say(
                         Level::Warning,
@@ -89,6 +92,7 @@ impl Manager {
             Action::RemoveAutomount { unit } => self.automounts.remove(&unit),
             Action::ExpireAutomount { unit } => self.automounts.expire(&unit),
             Action::Adopt { unit, pids, cgroup, resources } => {
+                let resources = self.completed(&unit, &resources);
                 if let Err(error) = self.tree.adopt(&unit, &cgroup, &resources, &pids) {
                     log::say(
                         Level::Warning,
@@ -100,7 +104,12 @@ impl Manager {
                     self.events.push_back(Event::CgroupEmpty { unit });
                 }
             }
-            Action::JobQueued { job, request, unit } => self.tell(News::Queued { job, request, unit }),
+            Action::JobQueued { job, request, unit } => {
+                if unit.as_str() == SHUTDOWN && self.goes_down() {
+                    self.enter(Phase::Startup);
+                }
+                self.tell(News::Queued { job, request, unit });
+            }
             Action::JobDone { job, requests, unit, result } => {
                 self.tell(News::Done { job, requests, unit, result });
                 if !self.engine.is_busy() {
@@ -126,7 +135,7 @@ impl Manager {
     }
 
     /// Starts a process; the engine hears of it before anything else.
-    fn spawn(&mut self, mut spawn: Spawn) {
+    fn spawn(&mut self, spawn: Spawn) {
         let invocation = spawn.environment.iter().find(|(name, _)| name == "INVOCATION_ID");
         if let Some((_, invocation)) = invocation
             && let Err(error) = exported::tell(&spawn.unit, invocation, &spawn.exec.logging)
@@ -138,7 +147,6 @@ impl Manager {
                 &format!("{unit}: the journal cannot be told of it: {error}"),
             );
         }
-        self.inherit(&mut spawn.environment);
         let streams = spawn.exec.input == Input::Socket
             || [spawn.exec.stdout(), spawn.exec.stderr()].contains(&Output::Socket);
         let blocking = !spawn.exec.non_blocking;
@@ -170,7 +178,8 @@ impl Manager {
     }
 
     fn cgroup_for(&mut self, spawn: &Spawn) -> std::io::Result<OwnedFd> {
-        let own = self.tree.ensure(&spawn.unit, &spawn.cgroup, &spawn.resources)?;
+        let resources = self.completed(&spawn.unit, &spawn.resources);
+        let own = self.tree.ensure(&spawn.unit, &spawn.cgroup, &resources)?;
         if spawn.control_cgroup { self.tree.ensure_below(&spawn.cgroup, ".control") } else { Ok(own) }
     }
 

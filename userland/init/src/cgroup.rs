@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify;
-use unit::settings::CgroupSettings;
+use unit::settings::{CgroupSettings, Phase};
 use unit::{Event, UnitName, UnitType};
 
 use crate::guard::{self, Guards};
@@ -42,6 +42,9 @@ pub struct Tree {
     found_empty: Vec<UnitName>,
     /// How many processes of each cgroup the kernel has killed for want of memory.
     oom_kills: HashMap<String, u64>,
+    /// Controllers that are not to be on below a cgroup (DisableControllers=).
+    disabled: HashMap<String, Vec<String>>,
+    phase: Phase,
 }
 
 /// What a unit uses, as far as the kernel counts it.
@@ -78,6 +81,8 @@ impl Tree {
             guards: Guards::default(),
             found_empty: Vec::new(),
             oom_kills: HashMap::new(),
+            disabled: HashMap::new(),
+            phase: Phase::default(),
         }
     }
 
@@ -102,9 +107,8 @@ impl Tree {
         self.open_controllers(path)?;
         let folder = self.folder(path);
         fs::create_dir_all(&folder)?;
-        for (file, value) in resources::files(settings) {
-            let _ = fs::write(folder.join(file), value);
-        }
+        self.configure(path, settings);
+        self.disable(path, &settings.disable_controllers);
         self.watch(unit, path);
         let opened = File::open(&folder)?;
         if let Err(error) = self.guards.apply(path, &opened, settings) {
@@ -112,6 +116,47 @@ impl Tree {
             log::say(Level::Warning, Some(unit), &text);
         }
         Ok(opened.into())
+    }
+
+    /// Writes a cgroup's settings. One that the kernel refuses is no error.
+    fn configure(&self, path: &str, settings: &CgroupSettings) {
+        let folder = self.folder(path);
+        for (file, value) in resources::files(settings, self.phase) {
+            let _ = fs::write(folder.join(file), value);
+        }
+    }
+
+    /// Another phase begins, for these cgroups.
+    pub fn enter<'a>(&mut self, phase: Phase, all: impl Iterator<Item = (&'a str, &'a CgroupSettings)>) {
+        self.phase = phase;
+        all.for_each(|(path, settings)| self.configure(path, settings));
+    }
+
+    /// The phase that it is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Keeps controllers off below a cgroup; those that are on are switched off, from the bottom up.
+    fn disable(&mut self, path: &str, controllers: &[String]) {
+        let before = match controllers {
+            [] => self.disabled.remove(path),
+            _ => self.disabled.insert(path.to_owned(), controllers.to_vec()),
+        };
+        if before.as_deref().unwrap_or_default() == controllers {
+            return;
+        }
+        let mut opened: Vec<&String> = self.opened.iter().filter(|opened| is_in(opened, path)).collect();
+        opened.sort_by_key(|opened| std::cmp::Reverse(opened.len()));
+        for folder in opened {
+            for controller in controllers {
+                let _ =
+                    fs::write(self.folder(folder).join("cgroup.subtree_control"), format!("-{controller}"));
+            }
+        }
+        // what is no longer kept off comes back with the next cgroup below
+        self.opened.retain(|opened| !is_in(opened, path));
     }
 
     /// A cgroup below a unit's, for a control process of a delegated unit.
@@ -157,7 +202,13 @@ impl Tree {
             let folder = self.folder(ancestor);
             fs::create_dir_all(&folder)?;
             let there = fs::read_to_string(folder.join("cgroup.controllers")).unwrap_or_default();
-            let is_there = |name: &&&str| there.split_whitespace().any(|word| word == **name);
+            let is_off = |name: &str| {
+                self.disabled
+                    .iter()
+                    .any(|(above, off)| is_in(ancestor, above) && off.iter().any(|it| it == name))
+            };
+            let is_there =
+                |name: &&&str| there.split_whitespace().any(|word| word == **name) && !is_off(name);
             let wanted: Vec<String> =
                 CONTROLLERS.iter().filter(is_there).map(|name| format!("+{name}")).collect();
             let switch = folder.join("cgroup.subtree_control");
@@ -262,6 +313,7 @@ impl Tree {
     /// Removes a cgroup and all below it; what still holds processes stays.
     pub fn remove(&mut self, path: &str) {
         self.opened.retain(|opened| !is_in(opened, path));
+        self.disabled.remove(path);
         self.guards.forget(path);
         self.oom_kills.retain(|known, _| !is_in(known, path));
         remove_folder(&self.folder(path), 0);
@@ -346,6 +398,8 @@ pub fn processes_in(path: &str) -> Vec<u32> {
         guards: Guards::default(),
         found_empty: Vec::new(),
         oom_kills: HashMap::new(),
+        disabled: HashMap::new(),
+        phase: Phase::default(),
     };
     tree.processes(path).into_iter().map(|(_, pid)| pid).collect()
 }
@@ -397,6 +451,37 @@ mod tests {
         assert_eq!(unit("/init.scope").as_deref(), Some("init.scope"));
         assert_eq!(unit("/"), None);
         assert_eq!(unit("/user.slice/etwas"), None);
+    }
+
+    /// A folder stands for the kernel's: what is written to a file is what the kernel is told last.
+    #[test]
+    fn controllers_are_kept_off_below() {
+        let root = tempfile::tempdir().unwrap();
+        let mut tree = Tree::at(root.path());
+        let told = |path: &str| fs::read_to_string(root.path().join(path).join("cgroup.subtree_control"));
+        for path in ["", "a.slice", "a.slice/a-b.slice"] {
+            let folder = root.path().join(path);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("cgroup.controllers"), "cpu memory pids\n").unwrap();
+        }
+        let unit = |name: &str| UnitName::parse(name).unwrap();
+        let off =
+            CgroupSettings { disable_controllers: vec!["cpu".into(), "pids".into()], ..Default::default() };
+        let plain = CgroupSettings::default();
+        tree.ensure(&unit("a.slice"), "/a.slice", &off).unwrap();
+        tree.ensure(&unit("x.service"), "/a.slice/a-b.slice/x.service", &plain).unwrap();
+        assert_eq!(told("").unwrap(), "+cpu +memory +pids");
+        assert_eq!(
+            (told("a.slice").unwrap(), told("a.slice/a-b.slice").unwrap()),
+            ("+memory".into(), "+memory".into())
+        );
+        // the slice is set anew, with the controller in use
+        tree.ensure(&unit("a.slice"), "/a.slice", &plain).unwrap();
+        tree.ensure(&unit("y.service"), "/a.slice/y.service", &plain).unwrap();
+        assert_eq!(told("a.slice").unwrap(), "+cpu +memory +pids");
+        let late = CgroupSettings { disable_controllers: vec!["memory".into()], ..Default::default() };
+        tree.ensure(&unit("a.slice"), "/a.slice", &late).unwrap();
+        assert_eq!(told("a.slice").unwrap(), "-memory");
     }
 
     #[test]

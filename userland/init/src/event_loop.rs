@@ -20,6 +20,7 @@ use crate::clock::{ClockWatch, ZoneWatch};
 use crate::devices::{self, Uevents};
 use crate::face::{Face, News};
 use crate::handover::{Inherited, Kept, Snapshots, descriptor};
+use crate::hardware_watchdog::HardwareWatchdog;
 use crate::log;
 use crate::manager::{Manager, now};
 use crate::mounts::Mounts;
@@ -27,10 +28,6 @@ use crate::notify::{self, NotifySocket};
 use crate::power_button::PowerButtons;
 use crate::swaps::Swaps;
 
-/// The hardware watchdog fires after this many seconds without a pet.
-const WATCHDOG_SECONDS: u16 = 60;
-/// It is petted at least this often.
-const PET: Duration = Duration::from_secs(15);
 /// The core flag in a wait status (wait(2)).
 const CORE_DUMPED: i32 = 0x80;
 
@@ -108,7 +105,7 @@ pub struct EventLoop {
     clock: Option<ClockWatch>,
     zone: Option<ZoneWatch>,
     face: Option<Box<dyn Face>>,
-    watchdog: Option<Watchdog>,
+    watchdog: HardwareWatchdog,
     power_buttons: PowerButtons,
 }
 
@@ -144,10 +141,10 @@ impl EventLoop {
         };
         let clock = ClockWatch::begin().map_err(|error| complain("the watch over the clock", error)).ok();
         let zone = ZoneWatch::begin().ok();
-        let watchdog = match descriptor::again(inherited, saved.watchdog.as_ref()) {
-            Some(fd) => Some(Watchdog::again(fd)),
-            None => arm_watchdog(),
-        };
+        let watchdog = HardwareWatchdog::begin(
+            &manager.configuration.watchdog,
+            descriptor::again(inherited, saved.watchdog.as_ref()),
+        );
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let add = |source: Source, fd: rustix::fd::BorrowedFd<'_>, flags| {
             epoll::add(&epoll, fd, epoll::EventData::new_u64(source as u64), flags)
@@ -214,7 +211,7 @@ impl EventLoop {
         Saved {
             notify: descriptor::of(self.notify.as_ref().map(AsFd::as_fd)),
             uevents: descriptor::of(self.uevents.as_ref().map(AsFd::as_fd)),
-            watchdog: descriptor::of(self.watchdog.as_ref().map(AsFd::as_fd)),
+            watchdog: descriptor::of(self.watchdog.fd()),
         }
     }
 
@@ -256,18 +253,16 @@ impl EventLoop {
     }
 
     /// The watchdog, for the way down.
-    pub fn take_watchdog(&mut self) -> Option<Watchdog> {
-        self.watchdog.take()
+    pub fn take_watchdog(&mut self, how: Shutdown) -> Option<Watchdog> {
+        self.watchdog.take_for(how)
     }
 
     /// Waits for something to happen, at most until the engine's deadline, the next pet, or the time to write the state
     /// down; what is ready, in order.
     fn wait(&mut self, manager: &Manager, snapshot: Option<Duration>) -> Vec<Source> {
-        if let Some(watchdog) = &mut self.watchdog {
-            let _ = watchdog.pet();
-        }
+        self.watchdog.follow(&manager.configuration.watchdog);
+        let pet = self.watchdog.pet().map(|pause| pause.as_micros() as u64);
         let deadline = manager.engine().deadline().map(|deadline| deadline.saturating_sub(now().1));
-        let pet = self.watchdog.is_some().then_some(PET.as_micros() as u64);
         let snapshot = snapshot.map(|time| time.as_micros() as u64);
         let timeout = deadline.into_iter().chain(pet).chain(snapshot).min().map(|usec| {
             // Rounded up, so that the deadline has passed afterwards.
@@ -417,13 +412,6 @@ impl EventLoop {
             manager.collect(&news);
         }
     }
-}
-
-/// Turns the hardware watchdog on, where there is one.
-fn arm_watchdog() -> Option<Watchdog> {
-    let (watchdog, seconds) = Watchdog::arm(Path::new("/dev/watchdog"), WATCHDOG_SECONDS).ok()?;
-    log::say(Level::Info, None, &format!("The hardware watchdog is on, {seconds} s."));
-    Some(watchdog)
 }
 
 /// A refused request of our own would otherwise go unseen: nobody waits for it.

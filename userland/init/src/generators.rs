@@ -29,12 +29,12 @@ const OUTPUT: [&str; 3] =
 const LIMIT: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
 
-/// Makes all units of generators anew.
-pub fn run() {
+/// Makes all units of generators anew, in an environment with ManagerEnvironment=.
+pub fn run(environment: &[(String, String)]) {
     if of(&FOLDERS).is_empty() {
         return;
     }
-    if let Err(error) = prepare::run_stage("generators", LIMIT, run_all) {
+    if let Err(error) = prepare::run_stage("generators", LIMIT, || run_all(environment)) {
         log::say(Level::Error, None, &format!("Not every unit could be generated: {error}"));
     }
 }
@@ -54,7 +54,7 @@ fn of(folders: &[&str]) -> Vec<PathBuf> {
     found.into_values().filter(is_program).collect()
 }
 
-fn run_all() -> Result<(), String> {
+fn run_all(environment: &[(String, String)]) -> Result<(), String> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     for folder in OUTPUT {
         empty(Path::new(folder)).map_err(|error| format!("cannot make {folder}: {error}"))?;
@@ -65,6 +65,7 @@ fn run_all() -> Result<(), String> {
         command.args(OUTPUT).env_clear().env("PATH", SEARCH_PATH).stdin(Stdio::null()).current_dir("/");
         command.env("SYSTEMD_SCOPE", "system").env("SYSTEMD_IN_INITRD", "0");
         command.env("SYSTEMD_FIRST_BOOT", first_boot).env("SYSTEMD_ARCHITECTURE", host::read().architecture);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let child = command.spawn();
         (path, child)
     };

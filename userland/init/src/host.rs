@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use unit::Host;
+use unit::settings::Defaults;
 
 /// The identifiers of a system that does not run: what its own files say of it, on this machine's kernel.
 #[must_use]
@@ -13,6 +14,7 @@ pub fn below(root: &Path) -> Host {
         machine_id: text("etc/machine-id").trim().to_owned(),
         hostname: text("etc/hostname").trim().to_owned(),
         os_release: os_release(&text("etc/os-release")),
+        defaults: crate::configuration::read(root).defaults,
         ..read()
     }
 }
@@ -38,6 +40,7 @@ pub fn read() -> Host {
         os_release: os_release(&text("/etc/os-release")),
         environment: vec![("PATH".to_owned(), PATH.to_owned()), ("LANG".to_owned(), "C.UTF-8".to_owned())],
         started: crate::manager::now().1,
+        defaults: Defaults::default(),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod clients;
 pub mod clock;
+pub mod configuration;
 pub mod dbus;
 pub mod devices;
 pub mod event_loop;
@@ -25,12 +26,14 @@ pub mod face;
 pub mod generators;
 pub mod guard;
 pub mod handover;
+pub mod hardware_watchdog;
 pub mod host;
 pub mod log;
 pub mod manager;
 pub mod mounts;
 pub mod notify;
 pub mod paths;
+mod phases;
 pub mod power_button;
 pub mod prepare;
 pub mod probe;
@@ -44,6 +47,7 @@ pub mod users;
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::ExitCode;
 
 use unit::{JobMode, Level, RequestError, UnitName, Verb};
@@ -73,11 +77,17 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
     let mut snapshots = Snapshots::begin(&order);
     shutdown::recover_from_panics();
     let line = if order.goes_on() { prepare::CommandLine::read() } else { begin(&order) };
+    let configuration = configuration::read(Path::new("/"));
+    if !order.goes_on() {
+        generators::run(&configuration.manager_environment);
+    }
     let probe = probe::System::new(line.clone(), prepare::is_first_boot());
     let mut manager =
         Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);
-    manager.show_status =
-        !line.value("systemd.show_status").is_some_and(|word| matches!(word, "0" | "no" | "false"));
+    manager.configure(configuration);
+    if let Some(word) = line.value("systemd.show_status") {
+        manager.show_status = !matches!(word, "0" | "no" | "false");
+    }
     let (mut state, knows) = if order.goes_on() {
         handover::take_over(&mut manager, &order, &mut inherited)
     } else {
@@ -103,7 +113,7 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
         match events.run(&mut manager, &mut snapshots) {
             End::Down(how) => {
                 snapshots.end();
-                shutdown::go_down(how, events.take_watchdog())
+                shutdown::go_down(how, events.take_watchdog(how))
             }
             End::Again => {
                 let error = handover::execute(&manager, &events);
@@ -128,7 +138,6 @@ fn begin(order: &Order) -> prepare::CommandLine {
     let line = prepare::machine();
     let _ = detach_console();
     let _ = rustix::system::reboot(rustix::system::RebootCommand::CadOff);
-    generators::run();
     line
 }
 

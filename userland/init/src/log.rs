@@ -33,16 +33,23 @@ pub fn level() -> &'static str {
     LEVELS.get(usize::from(MOST.load(Ordering::Relaxed))).copied().unwrap_or("info")
 }
 
+/// Whether there is a level of this name or number.
+pub fn is_level(word: &str) -> bool {
+    level_number(word).is_some()
+}
+
+fn level_number(word: &str) -> Option<u8> {
+    let number = LEVELS.iter().position(|level| *level == word).or_else(|| word.parse().ok());
+    number.and_then(|number| u8::try_from(number).ok()).filter(|number| usize::from(*number) < LEVELS.len())
+}
+
 /// Logs up to this level from now on; false: there is none of this name or number.
 pub fn set_level(word: &str) -> bool {
-    let number = LEVELS.iter().position(|level| *level == word).or_else(|| word.parse().ok());
-    match number.and_then(|number| u8::try_from(number).ok()).filter(|number| *number <= 7) {
-        Some(number) => {
-            MOST.store(number, Ordering::Relaxed);
-            true
-        }
-        None => false,
+    let number = level_number(word);
+    if let Some(number) = number {
+        MOST.store(number, Ordering::Relaxed);
     }
+    number.is_some()
 }
 
 /// Where lines go.
@@ -57,15 +64,24 @@ pub fn target() -> &'static str {
     TARGETS.get(usize::from(TARGET.load(Ordering::Relaxed))).copied().unwrap_or(TARGETS[0])
 }
 
-/// Lines go there from now on; false: there is no such place. systemd's words for what syslog has here are known.
-pub fn set_target(word: &str) -> bool {
+/// Whether there is such a place.
+pub fn is_target(word: &str) -> bool {
+    target_number(word).is_some()
+}
+
+/// systemd's words for what syslog has here are known.
+fn target_number(word: &str) -> Option<u8> {
     let word = match word {
         "auto" | "safe" | "syslog-or-kmsg" => TARGETS[0],
         "syslog" => "journal",
         word => word,
     };
-    let number =
-        TARGETS.iter().position(|target| *target == word).and_then(|number| u8::try_from(number).ok());
+    TARGETS.iter().position(|target| *target == word).and_then(|number| u8::try_from(number).ok())
+}
+
+/// Lines go there from now on; false: there is no such place.
+pub fn set_target(word: &str) -> bool {
+    let number = target_number(word);
     if let Some(number) = number {
         TARGET.store(number, Ordering::Relaxed);
     }

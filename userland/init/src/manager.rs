@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use unit::settings::Phase;
 use unit::{
     Engine, Event, Host, JobId, JobMode, KillWhom, Pid, RequestId, Shutdown, SpawnToken, UnitName, Usec,
     Verb, World,
@@ -18,6 +20,7 @@ use unit::{
 use crate::automounts::Automounts;
 use crate::catalog::{Change, ChangeError, Changes, Directories};
 use crate::cgroup::{Resources, Tree};
+use crate::configuration::{self, Configuration};
 use crate::exec::Report;
 use crate::face::News;
 use crate::log::{self, Level};
@@ -58,6 +61,7 @@ pub struct Manager {
     pub(crate) holders: crate::transient::Holders,
     /// Streams that clients have handed over for transient units.
     pub(crate) streams: BTreeMap<UnitName, Vec<rustix::fd::OwnedFd>>,
+    pub(crate) configuration: Configuration,
 }
 
 /// A child on its way to its program.
@@ -131,6 +135,7 @@ impl Manager {
             last_request: 0,
             holders: crate::transient::Holders::new(),
             streams: BTreeMap::new(),
+            configuration: Configuration::default(),
             times: Times { kernel, userspace: (realtime, monotonic), ..Times::default() },
         }
     }
@@ -198,7 +203,8 @@ impl Manager {
     /// daemon-reload: reads all unit files anew, keeps all state.
     pub fn reload(&mut self) {
         self.tell(News::Reloading(true));
-        crate::generators::run();
+        self.configure(configuration::read(Path::new("/")));
+        crate::generators::run(&self.configuration.manager_environment);
         self.catalog.forget();
         self.handle(Event::Reload);
         self.tell(News::Reloading(false));
@@ -286,15 +292,12 @@ impl Manager {
         }
         let pairs = set.iter().filter_map(|item| item.split_once('='));
         self.environment.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        self.share_environment();
     }
 
-    /// Whether this variable, unlike those set at run time, would be inherited by a service started now.
-    pub(crate) fn inherit(&self, environment: &mut Vec<(String, String)>) {
-        for (name, value) in &self.environment {
-            if !environment.iter().any(|(have, _)| have == name) {
-                environment.push((name.clone(), value.clone()));
-            }
-        }
+    /// Hands the variables to the engine, which gives them to services.
+    pub(crate) fn share_environment(&mut self) {
+        self.engine.set_environment(self.environment.clone().into_iter().collect());
     }
 
     /// When what happened.
@@ -310,6 +313,7 @@ impl Manager {
     pub(crate) fn finished(&mut self) {
         if self.times.finish == (0, 0) {
             self.times.finish = now();
+            self.enter(Phase::Regular);
             let seconds = |usec: Usec| format!("{}.{:03}s", usec / 1_000_000, usec / 1000 % 1000);
             let (kernel, all) = (self.times.userspace.1, self.times.finish.1);
             let text = format!(

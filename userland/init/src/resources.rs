@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use rustix::fs::{major, makedev, minor};
-use unit::settings::{Amount, CgroupSettings, IoLimit};
+use unit::settings::{Amount, CgroupSettings, IoLimit, Phase};
 
 /// The controllers that a delegated unit gets.
 pub const DELEGATED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
@@ -44,9 +44,9 @@ fn absolute(amount: Amount, whole: impl Fn() -> u64) -> u64 {
     }
 }
 
-/// The files to write for these settings, in order.
+/// The files to write for these settings in a phase, in order.
 #[must_use]
-pub fn files(settings: &CgroupSettings) -> Vec<(&'static str, String)> {
+pub fn files(settings: &CgroupSettings, phase: Phase) -> Vec<(&'static str, String)> {
     let mut files = Vec::new();
     let memory = [
         ("memory.min", settings.memory_min),
@@ -57,7 +57,7 @@ pub fn files(settings: &CgroupSettings) -> Vec<(&'static str, String)> {
     ];
     files.extend(memory.into_iter().filter_map(|(file, amount)| Some((file, most(bytes(amount?))))));
     files.extend(settings.tasks_max.map(|amount| ("pids.max", most(tasks(amount)))));
-    match settings.effective_cpu_weight() {
+    match settings.effective_cpu_weight(phase) {
         Some(0) => files.push(("cpu.idle", "1".into())),
         Some(weight) => files.push(("cpu.weight", weight.to_string())),
         None => {}
@@ -67,13 +67,9 @@ pub fn files(settings: &CgroupSettings) -> Vec<(&'static str, String)> {
         let share = (quota.saturating_mul(period) / SECOND).max(SHORTEST_QUOTA);
         files.push(("cpu.max", format!("{share} {period}")));
     }
-    if !settings.allowed_cpus.is_empty() {
-        files.push(("cpuset.cpus", list(&settings.allowed_cpus)));
-    }
-    if !settings.allowed_memory_nodes.is_empty() {
-        files.push(("cpuset.mems", list(&settings.allowed_memory_nodes)));
-    }
-    disks(settings, &mut files);
+    files.extend(settings.effective_cpus(phase).map(|cpus| ("cpuset.cpus", list(cpus))));
+    files.extend(settings.effective_memory_nodes(phase).map(|nodes| ("cpuset.mems", list(nodes))));
+    disks(settings, phase, &mut files);
     files
 }
 
@@ -85,9 +81,9 @@ fn list(numbers: &[u32]) -> String {
     numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn disks(settings: &CgroupSettings, files: &mut Vec<(&'static str, String)>) {
+fn disks(settings: &CgroupSettings, phase: Phase, files: &mut Vec<(&'static str, String)>) {
     let io = &settings.io;
-    files.extend(io.effective_weight().map(|weight| ("io.weight", format!("default {weight}"))));
+    files.extend(io.effective_weight(phase).map(|weight| ("io.weight", format!("default {weight}"))));
     for (path, weight) in io.effective_device_weights() {
         files.extend(device_of(&path).map(|device| ("io.weight", format!("{device} {weight}"))));
     }
@@ -149,8 +145,28 @@ mod tests {
             ("cpuset.cpus", "0,2"),
             ("io.weight", "default 200"),
         ];
-        assert_eq!(files(&settings), want.map(|(file, value)| (file, value.to_owned())));
-        assert_eq!(files(&CgroupSettings::default()), []);
+        assert_eq!(files(&settings, Phase::Regular), want.map(|(file, value)| (file, value.to_owned())));
+        assert_eq!(files(&CgroupSettings::default(), Phase::Startup), []);
+    }
+
+    #[test]
+    fn what_is_for_the_startup_ends_with_it() {
+        let settings = CgroupSettings {
+            startup_cpu_shares: Some(2048),
+            startup_allowed_cpus: vec![1],
+            allowed_memory_nodes: vec![0],
+            startup_allowed_memory_nodes: vec![0, 1],
+            io: IoSettings { weight: Some(7), startup_weight: Some(9), ..IoSettings::default() },
+            ..CgroupSettings::default()
+        };
+        assert!(settings.has_phases() && !CgroupSettings::default().has_phases());
+        let files =
+            |phase| files(&settings, phase).into_iter().map(|(file, value)| format!("{file} {value}"));
+        let startup = ["cpu.weight 200", "cpuset.cpus 1", "cpuset.mems 0,1", "io.weight default 9"];
+        assert!(files(Phase::Startup).eq(startup));
+        // The kernel takes an empty list for all processors.
+        let regular = ["cpu.weight 100", "cpuset.cpus ", "cpuset.mems 0", "io.weight default 7"];
+        assert!(files(Phase::Regular).eq(regular));
     }
 
     #[test]
@@ -168,7 +184,7 @@ mod tests {
             ("cpu.weight", "200".into()),
             ("cpu.max", "1000 10000".into()),
         ];
-        assert_eq!(files(&settings), want);
+        assert_eq!(files(&settings, Phase::Regular), want);
         let limit = IoLimit { read_bandwidth: Some(5), write_iops: Some(u64::MAX), ..IoLimit::default() };
         assert_eq!(maxima(&limit), "rbps=5 wiops=max");
         assert_eq!(device_of("/no/such/device"), None);

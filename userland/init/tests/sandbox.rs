@@ -429,6 +429,9 @@ fn walls_hold() {
             ),
         );
     }
+    for (name, text) in JOINED {
+        add(name, (*text).to_owned());
+    }
     units.push((
         "multi-user.target".into(),
         format!("[Unit]\nDescription=Users\nAllowIsolate=yes\nWants=setup.service{wanted}\nAfter=setup.service{wanted}\n"),
@@ -455,6 +458,64 @@ fn walls_hold() {
     }
     assert!(wrong.is_empty(), "{} walls do not hold:\n{}", wrong.len(), wrong.join("\n"));
     after_the_end(&machine);
+    what_is_joined_stays_while_one_is_left(&machine);
+}
+
+/// Units with the private files and network of another: JoinsNamespaceOf= counts where both have such.
+const JOINED: &[(&str, &str)] = &[
+    (
+        "first",
+        "[Unit]\nDefaultDependencies=no\nAfter=setup.service\nBefore=second.service third.service stranger.service\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nPrivateTmp=yes\nPrivateNetwork=yes\n\
+         ExecStart=/bin/sh -c 'echo shared > /tmp/word; readlink /proc/self/ns/net > /out/first'\n",
+    ),
+    (
+        "second",
+        "[Unit]\nDefaultDependencies=no\nAfter=setup.service\nJoinsNamespaceOf=first.service\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nPrivateTmp=yes\nPrivateNetwork=yes\n\
+         ExecStart=/bin/sh -c 'cat /tmp/word > /out/second.word; readlink /proc/self/ns/net > /out/second'\n",
+    ),
+    (
+        "third",
+        "[Unit]\nDefaultDependencies=no\nAfter=setup.service\nJoinsNamespaceOf=first.service\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nPrivateTmp=yes\n\
+         ExecStart=/bin/sh -c 'cat /tmp/word > /out/third.word; readlink /proc/self/ns/net > /out/third'\n",
+    ),
+    (
+        "stranger",
+        "[Unit]\nDefaultDependencies=no\nAfter=setup.service\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nPrivateTmp=yes\nPrivateNetwork=yes\n\
+         ExecStart=/bin/sh -c 'ls /tmp > /out/stranger.word; readlink /proc/self/ns/net > /out/stranger'\n",
+    ),
+];
+
+fn what_is_joined_stays_while_one_is_left(machine: &Machine) {
+    let net = |name: &str| machine.file(&format!("out/{name}"));
+    let word = |name: &str| machine.file(&format!("out/{name}.word"));
+    assert!(net("first").starts_with("net:") && net("second") == net("first"));
+    assert_ne!(net("third"), net("first"), "it has no private network to join with");
+    assert_ne!(net("stranger"), net("first"));
+    assert_eq!(
+        (word("second"), word("third"), word("stranger")),
+        ("shared\n".into(), "shared\n".into(), String::new())
+    );
+    let there = || {
+        let listing = machine.run(&["sh", "-c", "ls /tmp | grep -c systemd-private-.*-first.service-"]);
+        String::from_utf8_lossy(&listing.stdout).trim().to_owned()
+    };
+    for unit in ["first.service", "third.service"] {
+        assert!(machine.systemctl(&["stop", unit]).status.success());
+    }
+    machine.until("they are forgotten", |m| {
+        !m.run(&["test", "-e", "/run/systemd/exec/third.service"]).status.success()
+    });
+    assert_eq!(there(), "1");
+    // the one that has made it joins those that are left
+    std::fs::remove_file(format!("{}/out/first", machine.root())).expect("it has run");
+    assert!(machine.systemctl(&["start", "first.service"]).status.success());
+    assert_eq!(net("first"), net("second"));
+    assert!(machine.systemctl(&["stop", "first.service", "second.service"]).status.success());
+    machine.until("the last one has cleared it away", |_| there() == "0");
 }
 
 /// What a unit leaves behind when it stops, and finds again when it starts.

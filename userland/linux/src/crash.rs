@@ -28,6 +28,8 @@ pub struct Plan {
     pub places: Vec<(CString, CString)>,
     /// The program to execute and its arguments, the zeroth included; `None`: it has crashed too often.
     pub again: Option<(CString, Vec<CString>)>,
+    /// Where there is no such program, the machine restarts; else it stands still, for a person to look at it.
+    pub restarts: bool,
 }
 
 /// The plan as the handler can use it.
@@ -85,8 +87,8 @@ extern "C" fn on_signal(signal: c_int) {
     }
 }
 
-/// Follows the plan: executes the program anew with every descriptor that is open. Restarts the machine when there is
-/// no plan, or it leads nowhere.
+/// Follows the plan: executes the program anew with every descriptor that is open. Where that leads nowhere, the machine
+/// restarts or stands still, as the plan says.
 pub fn go_on() -> ! {
     let ready = READY.load(Ordering::Acquire);
     if ready.is_null() {
@@ -114,6 +116,13 @@ impl Ready {
                 libc::execve(program.as_ptr(), self.argv.as_ptr(), environ.cast());
             }
             self.tell(&[b"PID 1 cannot be executed anew"]);
+        }
+        if !self.plan.restarts {
+            self.tell(&[b"PID 1 cannot go on: the machine stands still"]);
+            loop {
+                // SAFETY: a signal-safe call without arguments.
+                unsafe { libc::pause() };
+            }
         }
         self.tell(&[b"PID 1 cannot go on: the machine restarts in 5 s"]);
         // SAFETY: signal-safe calls that take integers or nothing.

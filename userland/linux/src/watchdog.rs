@@ -18,12 +18,17 @@ impl Watchdog {
     /// # Errors
     /// There is no watchdog or somebody else holds it.
     pub fn arm(device: &Path, seconds: u16) -> io::Result<(Watchdog, u16)> {
-        let file = OpenOptions::new().write(true).open(device)?;
+        let watchdog = Watchdog(OpenOptions::new().write(true).open(device)?);
+        let taken = watchdog.wait(seconds);
+        Ok((watchdog, taken))
+    }
+
+    /// Has it fire so many seconds after the last [`Watchdog::pet`]; returns what it really takes.
+    pub fn wait(&self, seconds: u16) -> u16 {
         let mut timeout = libc::c_int::from(seconds);
         // SAFETY: WDIOC_SETTIMEOUT reads and writes one int. A device without it keeps its own timeout.
-        let result = unsafe { libc::ioctl(file.as_raw_fd(), WDIOC_SETTIMEOUT, &raw mut timeout) };
-        let taken = if result < 0 { seconds } else { u16::try_from(timeout).unwrap_or(seconds) };
-        Ok((Watchdog(file), taken))
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), WDIOC_SETTIMEOUT, &raw mut timeout) };
+        if result < 0 { seconds } else { u16::try_from(timeout).unwrap_or(seconds) }
     }
 
     /// One that was armed before the program executed itself anew.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tools::{editor, kernel_log, lsblk, memory, mount, ps, shell, uptime, uutils};
+use tools::{editor, kernel_log, lsblk, memory, mount, ps, shell, swap, uptime, uutils};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Some("vi") => editor::vi(args),
         Some("mount") => mount::mount(args),
         Some("umount") => mount::umount(args),
+        Some("swapon") => swap::swapon(args),
+        Some("swapoff") => swap::swapoff(args),
         Some("ps") => ps::ps(args),
         Some("free") => memory::free(args),
         Some("uptime") => uptime::uptime(args),

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod mount;
 pub mod ps;
 pub mod shell;
+pub mod swap;
 pub mod uptime;
 pub mod uutils;
 

@@ -2,7 +2,7 @@
 //!
 //! Source: mount(8), umount(8), mount(2). There is no fstab: units describe mounts that last.
 
-mod device;
+pub(crate) mod device;
 mod options;
 mod table;
 

@@ -96,6 +96,43 @@ fn processes_memory_and_uptime_are_shown() {
     assert!(stdout("uptime", &[]).contains("load average:"));
 }
 
+/// A swap area as mkswap makes it: a page with what swapon(2) looks for, and pages to use.
+fn swap_area(path: &Path) {
+    const PAGE: usize = 4096;
+    const PAGES: u32 = 256;
+    let mut bytes = vec![0; PAGE * PAGES as usize];
+    bytes[1024..1028].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[1028..1032].copy_from_slice(&(PAGES - 1).to_le_bytes());
+    bytes[PAGE - 10..PAGE].copy_from_slice(b"SWAPSPACE2");
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn swap_goes_on_and_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("swap file");
+    let name = path.to_str().unwrap();
+    swap_area(&path);
+    let on = run("swapon", &["-p", "3", name]);
+    if !on.status.success() {
+        println!("no swap here: {}", String::from_utf8_lossy(&on.stderr));
+        return;
+    }
+    let shown = stdout("swapon", &["--show"]);
+    let again = run("swapon", &[name]);
+    let off = run("swapoff", &[name]);
+    assert!(off.status.success(), "{}", String::from_utf8_lossy(&off.stderr));
+    let line = shown.lines().find(|line| line.contains(name)).unwrap();
+    assert!(line.contains("file") && line.trim_end().ends_with('3'), "{line}");
+    assert!(!again.status.success(), "it is in use");
+    assert!(!fs::read_to_string("/proc/swaps").unwrap().contains("swap\\040file"));
+    assert!(!run("swapoff", &[name]).status.success(), "it is not in use");
+    // the same by a unit's options; what is not there may be missing where that is said
+    assert!(run("swapon", &["-o", "pri=3,nofail", "/no/such/swap"]).status.success());
+    assert!(!run("swapon", &["/no/such/swap"]).status.success());
+}
+
 /// In a mount namespace of its own, so that the machine's mounts stay as they are.
 #[test]
 fn file_systems_go_on_and_off() {

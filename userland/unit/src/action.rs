@@ -81,6 +81,10 @@ pub struct Spawn {
     pub control_cgroup: bool,
     /// The descriptors to pass, in this order, from 3 on (sd_listen_fds(3)).
     pub passed: Vec<Passed>,
+    /// JoinsNamespaceOf=, from either side: the units whose private namespaces and files are this one's too.
+    pub joins: Vec<UnitName>,
+    /// A folder to make first, and its mode: where mount(8) is to mount.
+    pub mount_point: Option<(String, u32)>,
 }
 
 /// Descriptors that the shell holds and a process is to have.

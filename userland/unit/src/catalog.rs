@@ -1,5 +1,6 @@
 //! What the engine asks of the world while it handles an event: unit files, and checks of the system.
 
+use crate::settings::Defaults;
 use crate::{Pid, UnitName, Usec};
 
 /// What does not change while the system runs: for specifiers and conditions.
@@ -21,6 +22,8 @@ pub struct Host {
     pub environment: Vec<(String, String)>,
     /// When PID 1 began: monotonic.
     pub started: Usec,
+    /// What units have that say nothing else.
+    pub defaults: Defaults,
 }
 
 /// A file's path and text.

@@ -24,7 +24,7 @@ use shared::Shared;
 use crate::graph::Graph;
 use crate::job::Job;
 use crate::machine::Effects;
-use crate::settings::{CgroupSettings, ExecSettings};
+use crate::settings::{CgroupSettings, Defaults, ExecSettings};
 use crate::{
     Action, ActiveState, Device, Event, Host, JobId, JobKind, JobMode, JobResult, KillWhom, Level,
     MountEntry, Notify, Pid, SwapEntry, Target, UnitName, World,
@@ -39,7 +39,8 @@ const MOST_STEPS_EACH: usize = 100;
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) host: Host,
-    pub(crate) entries: BTreeMap<UnitName, Entry>,
+    /// Boxed: a table keeps room for more, and they are large.
+    pub(crate) entries: BTreeMap<UnitName, Box<Entry>>,
     aliases: BTreeMap<UnitName, UnitName>,
     pub(crate) graph: Graph,
     /// The graph lacks what only drawing it anew would bring; that is done when units come in.
@@ -78,6 +79,16 @@ impl Engine {
             swaps: BTreeMap::new(),
             devices: BTreeMap::new(),
         }
+    }
+
+    /// What units are read by from now on: those in memory with the next reload.
+    pub fn set_defaults(&mut self, defaults: Defaults) {
+        self.host.defaults = defaults;
+    }
+
+    /// What services inherit from now on.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.host.environment = environment;
     }
 
     /// Takes an event in and says what to do, in order. Of every `Spawn` hand in `Spawned` before anything else.

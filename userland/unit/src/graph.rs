@@ -1,9 +1,8 @@
 //! The kinds of dependencies, and the graph of them in both directions.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::UnitName;
+use crate::{Edges, UnitName};
 
 macro_rules! dependencies {
     ($($variant:ident $text:literal $inverse:ident,)*) => {
@@ -94,9 +93,7 @@ impl Dependency {
 /// Who depends on whom: every edge is there from both ends.
 #[derive(Debug, Clone, Default)]
 pub struct Graph {
-    /// The edges of a unit, sorted: a thousand units have some ten thousand, and as tables of tables of names they
-    /// would take more memory than the units.
-    edges: BTreeMap<UnitName, Vec<(Dependency, UnitName)>>,
+    edges: BTreeMap<UnitName, Edges>,
 }
 
 impl Graph {
@@ -110,9 +107,7 @@ impl Graph {
                 Some(edges) => edges,
                 None => self.edges.entry(a.clone()).or_default(),
             };
-            if let Err(place) = edges.binary_search_by(|edge| order(edge, kind, b)) {
-                edges.insert(place, (kind, b.clone()));
-            }
+            edges.insert(kind, b);
         };
         half(from, kind, to);
         half(to, kind.inverse(), from);
@@ -121,10 +116,8 @@ impl Graph {
     /// Takes a unit out, with all its edges.
     pub fn remove(&mut self, unit: &UnitName) {
         for (kind, other) in self.edges.remove(unit).unwrap_or_default() {
-            if let Some(edges) = self.edges.get_mut(&other)
-                && let Ok(place) = edges.binary_search_by(|edge| order(edge, kind.inverse(), unit))
-            {
-                edges.remove(place);
+            if let Some(edges) = self.edges.get_mut(&other) {
+                edges.remove(kind.inverse(), unit);
             }
         }
     }
@@ -145,10 +138,7 @@ impl Graph {
 
     /// The units at the other end of one kind of edges.
     pub fn each(&self, unit: &UnitName, kind: Dependency) -> impl DoubleEndedIterator<Item = &UnitName> {
-        let edges = self.edges.get(unit).map(Vec::as_slice).unwrap_or_default();
-        let begin = edges.partition_point(|(other, _)| *other < kind);
-        let end = edges.partition_point(|(other, _)| *other <= kind);
-        edges.get(begin..end).into_iter().flatten().map(|(_, name)| name)
+        self.edges.get(unit).into_iter().flat_map(move |edges| edges.each(kind))
     }
 
     /// Whether a unit has, or had, edges.
@@ -158,8 +148,7 @@ impl Graph {
 
     /// Whether there is such an edge.
     pub fn has(&self, from: &UnitName, kind: Dependency, to: &UnitName) -> bool {
-        let edges = self.edges.get(from);
-        edges.is_some_and(|edges| edges.binary_search_by(|edge| order(edge, kind, to)).is_ok())
+        self.edges.get(from).is_some_and(|edges| edges.has(kind, to))
     }
 
     /// All edges of a unit.
@@ -170,11 +159,6 @@ impl Graph {
         }
         all
     }
-}
-
-/// Where an edge stands to another one: by kind, then by name.
-fn order(edge: &(Dependency, UnitName), kind: Dependency, name: &UnitName) -> Ordering {
-    edge.0.cmp(&kind).then_with(|| edge.1.cmp(name))
 }
 
 #[cfg(test)]

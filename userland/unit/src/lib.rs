@@ -13,6 +13,7 @@ pub mod c_escape;
 pub mod calendar;
 mod catalog;
 pub mod condition;
+pub mod edges;
 mod engine;
 pub mod environment;
 pub mod errno;
@@ -38,6 +39,7 @@ pub use action::{
     Action, Announcement, CommandFlags, JobResult, Level, Passed, RequestError, Role, Shutdown, Spawn, Target,
 };
 pub use catalog::{Catalog, Host, Probe, Sources, Text, UnitFileState, User, World};
+pub use edges::Edges;
 pub use engine::{Engine, Saved};
 pub use event::{
     Connection, ConnectionId, Device, Event, ExitStatus, JobId, JobMode, KillWhom, MountEntry, Pid,

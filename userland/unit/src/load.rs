@@ -7,6 +7,7 @@ mod cgroup;
 mod defaults;
 mod exec;
 mod kill;
+pub mod manager;
 mod mount;
 mod path;
 mod scope;
@@ -26,13 +27,13 @@ use std::sync::Arc;
 
 use crate::exec::CommandLine;
 use crate::settings::{
-    AutomountSettings, CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, PathSettings,
-    ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
+    AutomountSettings, CgroupSettings, Defaults, ExecSettings, Install, KillSettings, MountSettings,
+    PathSettings, ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
 };
 use crate::specifier::Context;
 use crate::{
-    Dependency, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Role, Sources, Text, Unit, UnitName,
-    UnitType, text, unenforced,
+    Dependency, Edges, Host, INFINITY, JobMode, Kind, LoadState, MountEntry, Role, Sources, Text, Unit,
+    UnitName, UnitType, text, unenforced,
 };
 
 /// A unit on its way: the parts while lines are read into them.
@@ -80,19 +81,30 @@ pub fn load(
         Err(error) => (&none, Some(error.clone())),
     };
     let fragment = sources.fragment.as_ref().map(|text| text.path.as_str());
+    let defaults = &host.defaults;
     let mut draft = Draft {
         context: Context { unit: name, host, fragment },
-        unit: blank(name),
+        unit: blank(name, defaults),
         exec: ExecSettings::default(),
         cgroup: CgroupSettings::default(),
-        service: ServiceSettings::default(),
-        mount: MountSettings { directory_mode: 0o755, timeout: 90_000_000, ..MountSettings::default() },
-        socket: SocketSettings::default(),
-        timer: TimerSettings::default(),
+        service: ServiceSettings {
+            restart_usec: defaults.restart,
+            timeout_start: defaults.timeout_start,
+            timeout_stop: defaults.timeout_stop,
+            timeout_abort: defaults.timeout_abort,
+            ..ServiceSettings::default()
+        },
+        mount: MountSettings {
+            directory_mode: 0o755,
+            timeout: defaults.timeout_start,
+            ..MountSettings::default()
+        },
+        socket: SocketSettings { timeout: defaults.timeout_start, ..SocketSettings::default() },
+        timer: TimerSettings { accuracy: defaults.timer_accuracy, ..TimerSettings::default() },
         path: PathSettings::default(),
         automount: AutomountSettings::default(),
-        swap: SwapSettings::default(),
-        scope: ScopeSettings::default(),
+        swap: SwapSettings { timeout: defaults.timeout_start, ..SwapSettings::default() },
+        scope: ScopeSettings { timeout_stop: defaults.timeout_stop, ..ScopeSettings::default() },
         set: BTreeSet::new(),
         idle: Vec::new(),
         fatal: None,
@@ -123,7 +135,7 @@ fn is_built_in(name: &UnitName) -> bool {
     matches!(name.unit_type(), UnitType::Slice | UnitType::Device) || name.is_perpetual()
 }
 
-fn blank(name: &UnitName) -> Unit {
+fn blank(name: &UnitName, defaults: &Defaults) -> Unit {
     Unit {
         name: name.clone(),
         aliases: Vec::new(),
@@ -134,7 +146,7 @@ fn blank(name: &UnitName) -> Unit {
         fragment: None,
         drop_ins: Vec::new(),
         source_path: None,
-        dependencies: BTreeMap::new(),
+        dependencies: Edges::default(),
         mounts_for: BTreeSet::new(),
         default_dependencies: true,
         conditions: Vec::new(),
@@ -152,8 +164,8 @@ fn blank(name: &UnitName) -> Unit {
         job_timeout: INFINITY,
         job_running_timeout: INFINITY,
         job_timeout_action: Default::default(),
-        start_limit_interval: 10_000_000,
-        start_limit_burst: 5,
+        start_limit_interval: defaults.start_limit_interval,
+        start_limit_burst: defaults.start_limit_burst,
         start_limit_action: Default::default(),
         failure_action: Default::default(),
         success_action: Default::default(),
@@ -296,13 +308,13 @@ impl Draft<'_> {
 
     fn add(&mut self, kind: Dependency, name: UnitName) {
         if name != self.unit.name {
-            self.unit.dependencies.entry(kind).or_default().insert(name);
+            self.unit.dependencies.insert(kind, &name);
         }
     }
 
     /// A timer or path triggers what Unit= says, else the unit of its own name; and goes before it.
     fn triggers(&mut self, default: UnitType) {
-        if !self.unit.dependencies.contains_key(&Dependency::Triggers) {
+        if self.unit.names(Dependency::Triggers).next().is_none() {
             let name = self.unit.name.with_type(default);
             self.add(Dependency::Triggers, name);
         }
@@ -362,7 +374,9 @@ fn commands(
     let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
     let (lines, broken) = crate::exec::parse(value, &resolve);
     if !lines.is_empty() {
-        all.entry(role).or_default().extend(lines);
+        let all = all.entry(role).or_default();
+        all.reserve_exact(lines.len());
+        all.extend(lines);
     }
     match broken {
         None => Ok(Taken::Yes),
@@ -378,7 +392,8 @@ fn trigger(draft: &mut Draft<'_>, value: &str) -> Outcome {
     let name = draft.context.resolve_name(value)?;
     match UnitName::parse(&name) {
         Ok(unit) if !unit.is_template() && unit != draft.unit.name => {
-            draft.unit.dependencies.insert(Dependency::Triggers, BTreeSet::from([unit]));
+            draft.unit.dependencies.clear(Dependency::Triggers);
+            draft.add(Dependency::Triggers, unit);
             Ok(Taken::Yes)
         }
         _ => Err(format!("{name} is not a unit to trigger")),

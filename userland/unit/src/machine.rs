@@ -25,7 +25,7 @@ pub(crate) use control::Control;
 pub(crate) use device::Device;
 pub(crate) use mount::Mount;
 pub(crate) use path::Path;
-pub(crate) use process::Run;
+pub(crate) use process::Runs;
 pub(crate) use scope::Scope;
 pub(crate) use service::{Service, ServiceResult};
 pub(crate) use socket::Socket;

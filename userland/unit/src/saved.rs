@@ -21,26 +21,3 @@ pub(crate) fn nobody() -> Arc<Unit> {
     });
     NOBODY.clone()
 }
-
-/// A map whose keys are no strings, as a list of pairs.
-pub(crate) mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        target: S,
-    ) -> Result<S::Ok, S::Error> {
-        target.collect_seq(map)
-    }
-
-    pub(crate) fn deserialize<'de, K, V, D>(source: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(source)?.into_iter().collect())
-    }
-}

@@ -3,6 +3,7 @@
 mod address;
 mod automount;
 mod cgroup;
+mod defaults;
 mod exec;
 mod install;
 mod kill;
@@ -18,8 +19,9 @@ pub use address::Address;
 pub use automount::AutomountSettings;
 pub use cgroup::{
     Accounting, AddressPrefix, Amount, CgroupSettings, Device, DevicePolicy, IoLimit, IoSettings, ManagedOom,
-    SocketBind,
+    Phase, SocketBind,
 };
+pub use defaults::Defaults;
 pub use exec::{
     ALL_CAPABILITIES, Bind, Credentials, Directories, DirectoryKind, ExecSettings, Input, KeyringMode,
     LoadedCredential, Logging, NAMESPACES, NameList, Output, PathRule, Preserve, ProcSubset, ProtectHome,

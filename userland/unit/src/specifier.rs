@@ -29,20 +29,12 @@ impl From<UnknownSpecifier> for String {
 const IN_NAMES: &str = "%nNpPijaAbBHlmMoqvwWgGuUTV";
 
 impl Context<'_> {
-    /// The text with every specifier replaced. An unknown one stays as it is.
-    pub fn expand(&self, text: &str) -> String {
-        self.replace(text, &|_| true).0
-    }
-
     /// The text with every specifier replaced.
     ///
     /// # Errors
     /// A letter that is no specifier.
     pub fn resolve(&self, text: &str) -> Result<String, UnknownSpecifier> {
-        match self.replace(text, &|_| true) {
-            (resolved, true) => Ok(resolved),
-            _ => Err(UnknownSpecifier(text.into())),
-        }
+        self.replace(text, &|_| true)
     }
 
     /// The same for the name of a unit: no paths in it.
@@ -50,16 +42,12 @@ impl Context<'_> {
     /// # Errors
     /// A letter that is no specifier, or is none in names.
     pub fn resolve_name(&self, text: &str) -> Result<String, UnknownSpecifier> {
-        match self.replace(text, &|letter| IN_NAMES.contains(letter)) {
-            (resolved, true) => Ok(resolved),
-            _ => Err(UnknownSpecifier(text.into())),
-        }
+        self.replace(text, &|letter| IN_NAMES.contains(letter))
     }
 
-    /// With every specifier that may be replaced; whether that were all of them.
-    fn replace(&self, text: &str, allowed: &dyn Fn(char) -> bool) -> (String, bool) {
+    /// With every specifier replaced, if all of them may be.
+    fn replace(&self, text: &str, allowed: &dyn Fn(char) -> bool) -> Result<String, UnknownSpecifier> {
         let mut out = String::with_capacity(text.len());
-        let mut all = true;
         let mut characters = text.chars();
         while let Some(character) = characters.next() {
             if character != '%' {
@@ -71,15 +59,13 @@ impl Context<'_> {
                 Some(letter) => {
                     match Some(letter).filter(|letter| allowed(*letter)).and_then(|l| self.value(l)) {
                         Some(value) => out.push_str(&value),
-                        None => {
-                            all &= !letter.is_ascii_alphabetic();
-                            out.extend(['%', letter]);
-                        }
+                        None if letter.is_ascii_alphabetic() => return Err(UnknownSpecifier(text.into())),
+                        None => out.extend(['%', letter]),
                     }
                 }
             }
         }
-        (out, all)
+        Ok(out)
     }
 
     fn value(&self, letter: char) -> Option<String> {
@@ -145,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expands_by_unit_and_host() {
+    fn resolves_by_unit_and_host() {
         let host = Host { machine_id: "abc".into(), hostname: "node1.example".into(), ..Host::default() };
         let unit = UnitName::parse("foo-bar@dev-sda\\x2d1.service").unwrap();
         let context = Context { unit: &unit, host: &host, fragment: None };
@@ -156,7 +142,6 @@ mod tests {
             ("%?", "%?"),
         ];
         for (text, expected) in cases {
-            assert_eq!(context.expand(text), expected);
             assert_eq!(context.resolve(text).as_deref(), Ok(expected));
         }
         assert!(context.resolve("%z").is_err() && context.resolve_name("%t").is_err());
@@ -167,7 +152,7 @@ mod tests {
         #[test]
         fn never_panics(text in "\\PC{0,60}") {
             let unit = UnitName::parse("a@b\\xff.service").unwrap();
-            let _ = Context { unit: &unit, host: &Host::default(), fragment: Some("x") }.expand(&text);
+            let _ = Context { unit: &unit, host: &Host::default(), fragment: Some("x") }.resolve(&text);
         }
     }
 }

@@ -38,12 +38,7 @@ pub const UNENFORCED: &[Unenforced] = &[
     of("exec", "SmackProcessLabel", "no label is set"),
     of("exec", "UtmpIdentifier", "no line in utmp"),
     of("exec", "UtmpMode", "no line in utmp"),
-    of("mount", "DirectoryMode", "a missing mount point is made with mode 0755"),
-    of("mount", "ReadWriteOnly", "mount(8) may fall back to a read-only mount"),
     of("resource-control", "BPFProgram", "the program is not attached"),
-    of("resource-control", "DefaultMemoryLow", "each unit has its own MemoryLow="),
-    of("resource-control", "DefaultMemoryMin", "each unit has its own MemoryMin="),
-    of("resource-control", "DisableControllers", "every controller is on"),
     of("resource-control", "IPAccounting", "traffic is not counted"),
     of("resource-control", "IPEgressFilterPath", "the program is not attached"),
     of("resource-control", "IPIngressFilterPath", "the program is not attached"),
@@ -54,15 +49,8 @@ pub const UNENFORCED: &[Unenforced] = &[
     of("resource-control", "RestrictNetworkInterfaces", "every interface can be used"),
     of("resource-control", "SocketBindAllow", "every port can be bound"),
     of("resource-control", "SocketBindDeny", "every port can be bound"),
-    of("resource-control", "StartupAllowedCPUs", "AllowedCPUs= holds from the start"),
-    of("resource-control", "StartupAllowedMemoryNodes", "AllowedMemoryNodes= holds from the start"),
-    of("resource-control", "StartupBlockIOWeight", "IOWeight= holds from the start"),
-    of("resource-control", "StartupCPUShares", "CPUWeight= holds from the start"),
-    of("resource-control", "StartupCPUWeight", "CPUWeight= holds from the start"),
-    of("resource-control", "StartupIOWeight", "IOWeight= holds from the start"),
     of("service", "USBFunctionDescriptors", "no USB gadget is set up"),
     of("service", "USBFunctionStrings", "no USB gadget is set up"),
-    of("unit", "JoinsNamespaceOf", "each unit has namespaces of its own"),
 ];
 
 /// The sections in which a page's directives stand.

@@ -1,13 +1,13 @@
 //! A loaded unit: what its files, and the defaults, say it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::condition::Check;
 use crate::settings::{
     AutomountSettings, CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, PathSettings,
     ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
 };
-use crate::{Dependency, LoadState, Shutdown, UnitName, UnitType, Usec};
+use crate::{Dependency, Edges, LoadState, Shutdown, UnitName, UnitType, Usec};
 use std::sync::Arc;
 
 /// What is particular to a kind of unit.
@@ -116,7 +116,7 @@ pub struct Unit {
     /// SourcePath=
     pub source_path: Option<String>,
     /// What it says of others, defaults included; the other direction is in the engine's graph.
-    pub dependencies: BTreeMap<Dependency, BTreeSet<UnitName>>,
+    pub dependencies: Edges,
     /// RequiresMountsFor=, explicit and implicit: absolute paths
     pub mounts_for: BTreeSet<String>,
     /// DefaultDependencies=
@@ -187,7 +187,7 @@ impl Unit {
 
     /// The units that this one names under a kind of dependency.
     pub fn names(&self, dependency: Dependency) -> impl Iterator<Item = &UnitName> {
-        self.dependencies.get(&dependency).into_iter().flatten()
+        self.dependencies.each(dependency)
     }
 
     /// The service settings, if it is one.

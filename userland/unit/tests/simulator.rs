@@ -8,15 +8,20 @@
 // a test may panic
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "simulator/rules.rs"]
+mod rules;
+#[path = "simulator/units.rs"]
+mod units;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use unit::{
-    Action, ActiveState, Connection, ConnectionId, Dependency, Device, Event, ExitStatus, JobId, JobMode,
-    JobState, Level, Passed, Pid, RequestId, Role, SwapEntry, Target, UnitName, Verb,
+    Connection, ConnectionId, Dependency, Device, Event, ExitStatus, JobId, JobMode, JobStatus, MountEntry,
+    Pid, RequestId, Role, SwapEntry, UnitName, Verb,
 };
-use world::{Files, Machine, message, render};
+use units::{Random, names, unit_file};
+use world::{Files, Machine, message};
 
 /// Steps of one machine; then comes another with other units.
 const STEPS: u64 = 400;
@@ -45,47 +50,6 @@ fn what_was_found_stays_mended() {
     }
 }
 
-/// A small generator (splitmix64): the same numbers everywhere and for ever.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
-
-const KINDS: &[&str] = &[
-    "Requires",
-    "Wants",
-    "BindsTo",
-    "Requisite",
-    "PartOf",
-    "Upholds",
-    "Conflicts",
-    "Before",
-    "After",
-    "After",
-    "OnFailure",
-    "OnSuccess",
-    "PropagatesStopTo",
-    "PropagatesReloadTo",
-];
 const VERBS: &[Verb] = &[
     Verb::Start,
     Verb::Start,
@@ -106,86 +70,8 @@ const MODES: &[JobMode] = &[
     JobMode::IgnoreRequirements,
 ];
 
-/// Whether the engine says with this that a run of a unit is over.
-fn is_end(message: &str) -> bool {
-    ["Deactivated successfully", "Failed with result", "Skipped due to"]
-        .iter()
-        .any(|end| message.contains(end))
-}
-
 fn name(text: &str) -> UnitName {
     UnitName::parse(text).unwrap()
-}
-
-/// The names of a simulation's units: some of each kind.
-fn names(random: &mut Random) -> Vec<String> {
-    let mut names: Vec<String> = (0..3 + random.below(6)).map(|index| format!("s{index}.service")).collect();
-    names.extend((0..random.below(3)).map(|index| format!("t{index}.target")));
-    for (kind, most) in [("socket", 3), ("timer", 2), ("path", 2)] {
-        names.extend((0..random.below(most)).map(|index| format!("s{index}.{kind}")));
-    }
-    names.extend(["a.socket", "m.mount", "m.automount", "dev-x.device", "dev-x.swap"].map(str::to_owned));
-    names
-}
-
-fn unit_file(random: &mut Random, unit: &str, names: &[String]) -> String {
-    let mut text = String::from("[Unit]\nAllowIsolate=yes\nStartLimitBurst=3\n");
-    if random.one_in(6) {
-        text.push_str("StopWhenUnneeded=yes\n");
-    }
-    if random.one_in(8) {
-        text.push_str("JobTimeoutSec=30\n");
-    }
-    for _ in 0..random.below(4) {
-        text.push_str(&format!("{}={}\n", random.pick(KINDS), random.pick::<String>(names)));
-    }
-    match unit.rsplit_once('.').unwrap() {
-        (_, "service") => {
-            let kind = *random.pick(&["simple", "oneshot", "notify", "exec", "forking"]);
-            text.push_str(&format!("[Service]\nType={kind}\n"));
-            text.push_str(&format!("Restart={}\n", random.pick(&["no", "on-failure", "on-abnormal"])));
-            text.push_str(&format!("RemainAfterExit={}\n", random.pick(&["yes", "no"])));
-            text.push_str(&format!("KillMode={}\n", random.pick(&["control-group", "mixed", "process"])));
-            text.push_str("FileDescriptorStoreMax=2\nNotifyAccess=all\nTimeoutSec=20\nExecStart=/bin/a\nExecReload=/bin/r\n");
-            for (line, chances) in [
-                ("ExecStartPre=/bin/b", 4),
-                ("ExecStartPost=/bin/c", 4),
-                ("ExecCondition=/bin/d", 8),
-                ("ExecStop=/bin/e", 3),
-                ("ExecStopPost=/bin/f", 3),
-                ("WatchdogSec=5", 6),
-                ("RuntimeMaxSec=40", 6),
-            ] {
-                if random.one_in(chances) {
-                    text.push_str(&format!("{line}\n"));
-                }
-            }
-        }
-        (_, "socket") if unit == "a.socket" => {
-            text.push_str(
-                "[Socket]\nListenStream=/a\nAccept=yes\nMaxConnections=3\nMaxConnectionsPerSource=2\n",
-            );
-        }
-        (stem, "socket") => {
-            text.push_str(&format!("[Socket]\nListenStream=/{stem}\nTimeoutSec=20\n"));
-            if random.one_in(3) {
-                text.push_str("ExecStartPre=/bin/b\nExecStopPost=/bin/f\n");
-            }
-        }
-        (_, "timer") => text.push_str(random.pick::<&str>(&[
-            "[Timer]\nOnActiveSec=3\nOnUnitInactiveSec=7\n",
-            "[Timer]\nOnCalendar=*:*:0/10\nPersistent=yes\n",
-            "[Timer]\nOnActiveSec=5\nRemainAfterElapse=no\n",
-        ])),
-        (_, "path") => {
-            text.push_str(random.pick::<&str>(&["[Path]\nPathExists=/flag\n", "[Path]\nPathChanged=/flag\n"]))
-        }
-        (_, "mount") => text.push_str("[Mount]\nWhat=/dev/x\nWhere=/m\nTimeoutSec=20\n"),
-        (_, "automount") => text.push_str("[Automount]\nWhere=/m\n"),
-        (_, "swap") => text.push_str("[Swap]\nWhat=/dev/x\nTimeoutSec=20\n"),
-        _ => {}
-    }
-    text
 }
 
 struct Simulation {
@@ -208,6 +94,11 @@ struct Simulation {
     trace: bool,
     /// Units that others started and stopped so often that the engine leaves them as they are: it says so.
     left_alone: BTreeSet<UnitName>,
+    /// The jobs when the engine last rested.
+    jobs: BTreeMap<UnitName, JobStatus>,
+    /// mount, umount, swapon and swapoff have done what they say. Else their success comes to nothing, and what
+    /// happens to the tables is not of their doing.
+    tools_work: bool,
 }
 
 impl Simulation {
@@ -239,6 +130,8 @@ impl Simulation {
             begun: BTreeSet::new(),
             trace: std::env::var_os("UNIT_SIMULATOR_TRACE").is_some(),
             left_alone: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            tools_work: seed % 4 < 2,
         }
     }
 
@@ -284,7 +177,7 @@ impl Simulation {
             6..=9 => {
                 if let Some(pid) = self.process() {
                     let status = self.status();
-                    self.machine.exit(pid, status);
+                    self.exit(pid, status);
                 }
             }
             10 => self.tell("READY=1"),
@@ -352,6 +245,37 @@ impl Simulation {
         }
     }
 
+    /// A process ends; the tables are as its success has made them before the engine hears of its end.
+    fn exit(&mut self, pid: Pid, status: ExitStatus) {
+        let role = self.machine.system.tasks.borrow().get(&pid).copied();
+        if let Some(role) = role.filter(|_| self.tools_work && status == ExitStatus::Code(0)) {
+            match role {
+                Role::Mount | Role::Unmount => self.mount(role == Role::Mount),
+                Role::Activate | Role::Deactivate => self.swap(role == Role::Activate),
+                _ => {}
+            }
+        }
+        self.machine.exit(pid, status);
+    }
+
+    fn mount(&mut self, there: bool) {
+        self.machine.mounts.clear();
+        if there {
+            self.machine.mounts.push(MountEntry {
+                what: "/dev/x".into(),
+                place: "/m".into(),
+                fs_type: "ext4".into(),
+                options: "rw".into(),
+            });
+        }
+        self.machine.handle(Event::MountsChanged { mounted: self.machine.mounts.clone() });
+    }
+
+    fn swap(&mut self, there: bool) {
+        let active = if there { vec![SwapEntry { what: "/dev/x".into(), priority: -2 }] } else { Vec::new() };
+        self.machine.handle(Event::SwapsChanged { active });
+    }
+
     fn tell(&mut self, text: &str) {
         let unit = self.unit();
         let main = self.machine.engine.status(&unit).and_then(|status| status.main_pid);
@@ -366,23 +290,8 @@ impl Simulation {
     fn kernel(&mut self) {
         let there = self.random.one_in(2);
         match self.random.below(4) {
-            0 => {
-                self.machine.mounts.clear();
-                if there {
-                    self.machine.mounts.push(unit::MountEntry {
-                        what: "/dev/x".into(),
-                        place: "/m".into(),
-                        fs_type: "ext4".into(),
-                        options: "rw".into(),
-                    });
-                }
-                self.machine.handle(Event::MountsChanged { mounted: self.machine.mounts.clone() });
-            }
-            1 => {
-                let active =
-                    if there { vec![SwapEntry { what: "/dev/x".into(), priority: -2 }] } else { Vec::new() };
-                self.machine.handle(Event::SwapsChanged { active });
-            }
+            0 => self.mount(there),
+            1 => self.swap(there),
             2 if there => {
                 let (sysfs, paths) = ("/sys/x".to_string(), vec!["/dev/x".to_string()]);
                 let device = Device { sysfs, paths, description: String::new() };
@@ -410,189 +319,11 @@ impl Simulation {
                 if self.machine.system.processes.borrow().contains_key(&pid)
                     && (signal == 9 || !self.random.one_in(4))
                 {
-                    self.machine.exit(pid, ExitStatus::Signal { signal, core: false });
+                    self.exit(pid, ExitStatus::Signal { signal, core: false });
                 }
             }
         }
         self.look();
-    }
-
-    /// Checks what the engine wants; says which processes got a signal that ends them.
-    fn follow(&mut self, actions: &[Action]) -> Vec<(Pid, i32)> {
-        let mut dying = Vec::new();
-        let mut last_queued = None;
-        for action in actions {
-            if self.trace {
-                eprintln!("{}", render(action).unwrap_or_default());
-            }
-            match action {
-                Action::JobQueued { job, unit, .. } => {
-                    last_queued = Some(*job);
-                    let had = self.open.insert(unit.clone(), *job);
-                    // a job that is over as soon as it is queued is nobody's second one
-                    if let Some(had) = had.filter(|had| had != job) {
-                        assert!(
-                            self.machine.engine.jobs().iter().all(|status| status.id != *job),
-                            "{unit} has two jobs"
-                        );
-                        self.open.insert(unit.clone(), had);
-                    }
-                }
-                Action::JobDone { job, requests, unit, .. } => {
-                    if self.open.get(unit) == Some(job) {
-                        self.open.remove(unit);
-                    } else {
-                        assert_eq!(last_queued, Some(*job), "{unit}: an unknown job is done");
-                    }
-                    for id in requests {
-                        assert!(self.answered.insert(*id), "{id:?} was answered twice");
-                    }
-                }
-                Action::Refused { id, .. } => assert!(self.answered.insert(*id), "{id:?} was answered twice"),
-                Action::Signal { target: Target::Pid(pid), signal, .. } if matches!(signal, 9 | 15) => {
-                    dying.push((*pid, *signal));
-                }
-                Action::Signal { target: Target::Cgroup(path), signal, .. } if matches!(signal, 9 | 15) => {
-                    let processes = self.machine.system.processes.borrow();
-                    dying.extend(
-                        processes.iter().filter(|(_, at)| *at == path).map(|(pid, _)| (*pid, *signal)),
-                    );
-                }
-                Action::Spawn(spawn) => {
-                    for passed in &spawn.passed {
-                        if let Passed::Connection(id) = passed {
-                            assert_eq!(
-                                self.connections.get(id),
-                                Some(&true),
-                                "a closed connection is handed on"
-                            );
-                        }
-                    }
-                    // it waits before its first process; a job that comes while it is at work has nothing to wait for
-                    let first = matches!(spawn.role, Role::Condition | Role::StartPre | Role::Start)
-                        && self.begun.insert(spawn.unit.clone());
-                    if first && self.open.contains_key(&spawn.unit) {
-                        let status = self.machine.engine.status(&spawn.unit);
-                        let earlier =
-                            status.and_then(|status| status.dependencies.get(&Dependency::After).cloned());
-                        for earlier in earlier.into_iter().flatten() {
-                            assert!(
-                                !self.open.contains_key(&earlier),
-                                "{} did not wait for {earlier}",
-                                spawn.unit
-                            );
-                        }
-                    }
-                }
-                Action::OpenSockets { unit } if self.machine.broken_sockets.is_none() => {
-                    assert!(
-                        self.sockets.insert(unit.name.clone(), false).is_none(),
-                        "{} opens twice",
-                        unit.name
-                    );
-                }
-                Action::WatchSockets { unit, on } => {
-                    assert_eq!(
-                        self.sockets.insert(unit.clone(), *on),
-                        Some(!on),
-                        "{unit} is watched in vain"
-                    );
-                }
-                Action::CloseSockets { unit } => {
-                    self.sockets.remove(&unit.name);
-                }
-                Action::CloseConnection { id } => {
-                    assert_eq!(self.connections.insert(*id, false), Some(true), "{id:?} is closed twice");
-                }
-                Action::PlaceAutomount { unit } if self.machine.broken_sockets.is_none() => {
-                    assert!(self.automounts.insert(unit.name.clone()), "{} is placed twice", unit.name);
-                }
-                Action::RemoveAutomount { unit } => {
-                    self.automounts.remove(unit);
-                }
-                Action::WatchPaths { unit } => {
-                    assert!(self.watched_paths.insert(unit.name.clone()), "{} is watched twice", unit.name);
-                }
-                Action::UnwatchPaths { unit } => {
-                    assert!(self.watched_paths.remove(unit), "{unit} was not watched");
-                }
-                Action::Log { level: Level::Critical, message, .. } => panic!("{message}"),
-                Action::Log { unit: Some(unit), message, .. } if is_end(message) => {
-                    self.begun.remove(unit);
-                }
-                Action::Log { unit: Some(unit), message, .. } if message.contains("leaving it as it is") => {
-                    self.left_alone.insert(unit.clone());
-                }
-                _ => {}
-            }
-        }
-        dying
-    }
-
-    /// What must hold when the engine rests.
-    fn look(&mut self) {
-        let engine = &self.machine.engine;
-        let jobs = engine.jobs();
-        let units: BTreeSet<UnitName> = jobs.iter().map(|job| job.unit.clone()).collect();
-        assert_eq!(units.len(), jobs.len(), "a unit has two jobs");
-        assert_eq!(units, self.open.keys().cloned().collect(), "the engine and what it said differ");
-        for unit in engine.units() {
-            let status = engine.status(&unit).unwrap();
-            for pid in [status.main_pid, status.control_pid].into_iter().flatten() {
-                assert_eq!(engine.unit_of(pid), Some(&unit), "{unit}: its process is another's");
-                assert!(
-                    self.machine.system.processes.borrow().contains_key(&pid),
-                    "{unit} has a process that is not there"
-                );
-                assert!(!status.active.is_down(), "{unit} is down and has a process");
-            }
-            match unit.unit_type() {
-                unit::UnitType::Socket => {
-                    let open = self.sockets.get(&unit);
-                    let expected = match status.sub {
-                        "listening" => Some(&true),
-                        "running" | "start-post" | "stop-pre" | "stop-pre-sigterm" | "stop-pre-sigkill" => {
-                            Some(&false)
-                        }
-                        _ => None,
-                    };
-                    assert_eq!(open, expected, "{unit} is {}", status.sub);
-                }
-                unit::UnitType::Automount => {
-                    let placed = matches!(status.active, ActiveState::Active);
-                    assert_eq!(self.automounts.contains(&unit), placed, "{unit} is {}", status.sub);
-                }
-                unit::UnitType::Path => {
-                    let watched = status.active == ActiveState::Active;
-                    assert_eq!(self.watched_paths.contains(&unit), watched, "{unit} is {}", status.sub);
-                }
-                _ => {}
-            }
-            // what it is bound to and comes after is there, or it is on its way down
-            if status.active == ActiveState::Active && status.job.is_none() {
-                let of = |kind| status.dependencies.get(&kind).cloned().unwrap_or_default();
-                let after = of(Dependency::After);
-                for bound in of(Dependency::BindsTo).iter().filter(|other| after.contains(other)) {
-                    let there = engine
-                        .status(bound)
-                        .is_some_and(|other| !other.active.is_down() || other.job.is_some());
-                    assert!(there || self.left_alone.contains(&unit), "{unit} is up without {bound}");
-                }
-            }
-        }
-        // nothing waits for nothing: a waiting job has somebody before it, or something that will wake it
-        let waiting = jobs.iter().filter(|job| job.state == JobState::Waiting).count();
-        let running = jobs.len() - waiting;
-        let busy = running > 0 || engine.deadline().is_some();
-        let moving = engine.units().iter().any(|unit| {
-            engine.status(unit).is_some_and(|status| {
-                matches!(
-                    status.active,
-                    ActiveState::Activating | ActiveState::Deactivating | ActiveState::Reloading
-                )
-            })
-        });
-        assert!(waiting == 0 || busy || moving, "jobs wait for nothing: {jobs:?}");
     }
 
     /// The jobs that are left, the states of their units, and what has a job before or after them.
@@ -621,15 +352,17 @@ impl Simulation {
         engine.jobs().into_iter().map(tell).collect()
     }
 
-    /// Everything ends in the end: no request is lost, no connection stays open, no job hangs.
+    /// Everything ends in the end: no request is lost, no connection stays open, no job hangs. What cannot be stopped
+    /// is tried again and again, and holds up others, as in systemd: so everything can be.
     fn end(&mut self) {
+        self.tools_work = true;
         self.machine.broken_spawns = 0;
         self.machine.broken_sockets = None;
         for _ in 0..200 {
             let pids: Vec<Pid> = self.machine.system.processes.borrow().keys().copied().collect();
             for pid in pids {
                 if self.machine.system.processes.borrow().contains_key(&pid) {
-                    self.machine.exit(pid, ExitStatus::Code(0));
+                    self.exit(pid, ExitStatus::Code(0));
                 }
             }
             self.machine.pass(1_000_000);

@@ -26,8 +26,8 @@ fn the_documentation_has_the_same_table() {
 
 #[test]
 fn a_unit_that_uses_one_is_warned_of_once() {
-    let text = "[Unit]\nJoinsNamespaceOf=b.service\n\
-                [Service]\nExecStart=/bin/a\nUSBFunctionStrings=\nUSBFunctionStrings=/a\n";
+    let text = "[Unit]\nDescription=a\n\
+                [Service]\nExecStart=/bin/a\nPAMName=a\nUSBFunctionStrings=\nUSBFunctionStrings=/a\n";
     let mut machine = Machine::new(Files([("a.service".to_string(), text.to_string())].into()));
     machine.handle(Event::Load { unit: UnitName::parse("a.service").unwrap() });
     let said: Vec<&String> = machine
@@ -39,5 +39,5 @@ fn a_unit_that_uses_one_is_warned_of_once() {
         })
         .filter(|message| message.contains("without effect"))
         .collect();
-    assert_eq!(said, ["a.service: without effect here: JoinsNamespaceOf=, USBFunctionStrings=."]);
+    assert_eq!(said, ["a.service: without effect here: PAMName=, USBFunctionStrings=."]);
 }

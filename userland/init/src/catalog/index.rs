@@ -6,8 +6,8 @@
 //! the kernel's answer costs more than all the rest of a look.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -18,8 +18,6 @@ use unit::UnitName;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     folders: RefCell<Vec<Folder>>,
-    /// For each name the numbers of the folders that have it, in order of precedence.
-    places: RefCell<HashMap<OsString, Vec<usize>>>,
     aliases: RefCell<Option<HashMap<String, Vec<UnitName>>>>,
     /// The folders were looked at since [`Index::look_again`].
     is_fresh: Cell<bool>,
@@ -30,8 +28,8 @@ struct Folder {
     path: PathBuf,
     /// `None`: it was not there.
     changed: Option<SystemTime>,
-    /// The entries, and whether each is a link.
-    names: BTreeMap<OsString, bool>,
+    /// The entries, sorted, and whether each is a link. There may be thousands: a list takes the least memory.
+    names: Vec<(Box<OsStr>, bool)>,
 }
 
 impl Index {
@@ -48,21 +46,14 @@ impl Index {
             }
             let entries = fs::read_dir(path).into_iter().flatten().flatten();
             let is_link = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            *folder = Folder {
-                path: path.clone(),
-                changed,
-                names: entries.map(|entry| (entry.file_name(), is_link(&entry))).collect(),
-            };
+            let mut names: Vec<_> =
+                entries.map(|entry| (entry.file_name().into_boxed_os_str(), is_link(&entry))).collect();
+            names.sort_unstable();
+            names.shrink_to_fit();
+            *folder = Folder { path: path.clone(), changed, names };
             has_changed = true;
         }
         if has_changed {
-            let mut places: HashMap<OsString, Vec<usize>> = HashMap::new();
-            for (number, folder) in known.iter().enumerate() {
-                for name in folder.names.keys() {
-                    places.entry(name.clone()).or_default().push(number);
-                }
-            }
-            self.places.replace(places);
             self.aliases.replace(None);
         }
     }
@@ -83,15 +74,15 @@ impl Index {
     pub(super) fn forget(&self) {
         self.look_again();
         self.folders.borrow_mut().clear();
-        self.places.borrow_mut().clear();
         self.aliases.replace(None);
     }
 
     /// The folders with an entry of this name, in order of precedence.
     pub(super) fn with(&self, name: &str) -> Vec<PathBuf> {
-        let (folders, places) = (self.folders.borrow(), self.places.borrow());
-        let numbers = places.get(OsStr::new(name)).into_iter().flatten();
-        numbers.filter_map(|number| Some(folders.get(*number)?.path.clone())).collect()
+        let has_it = |folder: &&Folder| {
+            folder.names.binary_search_by(|(known, _)| (**known).cmp(OsStr::new(name))).is_ok()
+        };
+        self.folders.borrow().iter().filter(has_it).map(|folder| folder.path.clone()).collect()
     }
 
     /// Every entry that is a unit's name, with its path.
@@ -108,7 +99,7 @@ impl Index {
         let folders = self.folders.borrow();
         let entries =
             folders.iter().flat_map(|folder| folder.names.iter().map(|entry| (&folder.path, entry)));
-        let named = |(folder, (name, is_link)): (&PathBuf, (&OsString, &bool))| {
+        let named = |(folder, (name, is_link)): (&PathBuf, &(Box<OsStr>, bool))| {
             let name = UnitName::parse(name.to_str().filter(|_| wanted(*is_link))?).ok()?;
             let path = Path::new(folder).join(name.as_str());
             Some((name, path))

@@ -202,9 +202,8 @@ impl World for Manager {
         let failed = engine.failed_count() as u32;
         let jobs = engine.jobs();
         let times = self.times();
-        let stopping = jobs.iter().any(|job| job.unit.as_str() == "shutdown.target" && !job.kind.stops());
         let state = match () {
-            () if stopping => "stopping",
+            () if self.goes_down() => "stopping",
             () if times.finish == (0, 0) => "starting",
             () if failed > 0 => "degraded",
             () => "running",
@@ -221,6 +220,7 @@ impl World for Manager {
             ("LogTarget", crate::log::target().into()),
             ("UnitPath", strings(self.catalog().folders().iter().map(|folder| folder.display().to_string()))),
         ]);
+        facts::manager::of_configuration(&self.configuration, &mut facts);
         let stamps = [
             ("KernelTimestamp", "KernelTimestampMonotonic", times.kernel),
             ("UserspaceTimestamp", "UserspaceTimestampMonotonic", times.userspace),

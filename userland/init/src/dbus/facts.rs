@@ -3,6 +3,7 @@
 
 mod exec;
 mod kill;
+pub mod manager;
 mod mount;
 mod process;
 mod resources;

@@ -105,11 +105,9 @@ fn begin(spawn: &Spawn) -> Result<(), Failure> {
         linux::signal::ignore(SIGPIPE);
     }
     rustix::process::umask(Mode::empty());
-    if spawn.role == Role::Mount
-        && let Some(place) = spawn.argv.get(2)
-    {
+    if let Some((place, mode)) = &spawn.mount_point {
         // mount(8) says what is wrong with a place that cannot be made
-        let _ = fs::DirBuilder::new().recursive(true).mode(0o755).create(place);
+        let _ = fs::DirBuilder::new().recursive(true).mode(*mode).create(place);
     }
     if let Some(name) = &exec.personality {
         const LINUX: u64 = 0;
@@ -133,7 +131,7 @@ fn shared_folder(spawn: &Spawn) -> Result<Option<Folder>, Failure> {
     if !needed {
         return Ok(None);
     }
-    Folder::hold(&spawn.unit).map(Some).map_err(|error| {
+    Folder::hold(&spawn.unit, &spawn.joins).map(Some).map_err(|error| {
         Failure::new(status::NAMESPACE, "cannot keep what the unit's processes share", error)
     })
 }

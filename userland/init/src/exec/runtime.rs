@@ -29,17 +29,21 @@ const USER: &str = "user";
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: File,
+    /// Those of the units whose /tmp and namespaces are this one's too, where they have some (JoinsNamespaceOf=).
+    joined: Vec<PathBuf>,
+    _locks: Vec<File>,
 }
 
 impl Folder {
-    /// Makes or finds it; waits while another process of the unit is at it.
-    pub fn hold(unit: &UnitName) -> io::Result<Folder> {
+    /// Makes or finds it; waits while another process of the unit is at it, or of one that it shares with.
+    pub fn hold(unit: &UnitName, joins: &[UnitName]) -> io::Result<Folder> {
         let path = Path::new(FOLDER).join(unit.as_str());
         DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        let lock = File::open(&path)?;
-        flock(&lock, FlockOperation::LockExclusive)?;
-        Ok(Folder { path, _lock: lock })
+        // One lock for all that share, taken first: two that join each other would wait for each other.
+        let all = (!joins.is_empty()).then_some(Path::new(FOLDER));
+        let locks = all.into_iter().chain([path.as_path()]).map(lock).collect::<io::Result<_>>()?;
+        let joined = joins.iter().map(|other| Path::new(FOLDER).join(other.as_str())).collect();
+        Ok(Folder { path, joined, _locks: locks })
     }
 
     /// The unit's own /tmp and /var/tmp; the folders that hold them are root's alone.
@@ -50,6 +54,10 @@ impl Folder {
     fn one_tmp(&self, name: &str, parent: &str, unit: &UnitName) -> io::Result<PathBuf> {
         let link = self.path.join(name);
         if let Ok(folder) = fs::read_link(&link) {
+            return Ok(folder.join("tmp"));
+        }
+        if let Some(folder) = self.joined.iter().find_map(|other| fs::read_link(other.join(name)).ok()) {
+            symlink(&folder, &link)?;
             return Ok(folder.join("tmp"));
         }
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -82,8 +90,13 @@ impl Folder {
         if pin.exists() {
             return join(&pin);
         }
-        unshare(kind)?;
-        made()?;
+        match self.joined.iter().map(|other| other.join(name)).find(|other| other.exists()) {
+            Some(other) => join(&other)?,
+            None => {
+                unshare(kind)?;
+                made()?;
+            }
+        }
         File::create(&pin)?;
         mount_bind(format!("/proc/self/ns/{name}"), &pin).map_err(|error| {
             let _ = fs::remove_file(&pin);
@@ -100,6 +113,12 @@ impl Folder {
     pub fn set_user(&self, uid: u32) -> io::Result<()> {
         fs::write(self.path.join(USER), uid.to_string())
     }
+}
+
+fn lock(folder: &Path) -> io::Result<File> {
+    let folder = File::open(folder)?;
+    flock(&folder, FlockOperation::LockExclusive)?;
+    Ok(folder)
 }
 
 /// Moves this process into a namespace that a file stands for.
@@ -150,8 +169,17 @@ pub fn forget(unit: &UnitName) {
 }
 
 fn clear(folder: &Path) {
+    let _lock = lock(Path::new(FOLDER));
     for name in [TMP, VAR_TMP] {
-        if let Ok(private) = fs::read_link(folder.join(name)) {
+        let link = folder.join(name);
+        let Ok(private) = fs::read_link(&link) else { continue };
+        let _ = fs::remove_file(&link);
+        // the last of those that share it clears it away
+        let others = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+        if !others
+            .map(|other| fs::read_link(other.path().join(name)))
+            .any(|other| other.ok().as_ref() == Some(&private))
+        {
             let _ = fs::remove_dir_all(private);
         }
     }

@@ -1,12 +1,13 @@
 //! PID 1 executes itself anew: by `systemctl daemon-reexec`, to run a program that was updated, or after a crash.
 //!
-//! The story: [`state`] writes all that PID 1 knows into a file in memory, in a versioned format; every descriptor stays
-//! open over execve(2), and [`descriptor`] tells by name which is which; the new program takes both over. No process
+//! The story: [`state`] writes all that PID 1 knows into a file in memory, in a versioned format ([`envelope`]); every
+//! descriptor stays open over execve(2), and [`descriptor`] tells by name which is which; the new program takes both over. No process
 //! is restarted, no queue is lost, children stay children. While PID 1 is at work it keeps a recent state at hand
 //! ([`Snapshots`]): after a crash that is where it goes on, and [`found`] adds what has happened since, as far as
 //! cgroups and /run tell. Where there is no state that can be read, they alone have to do.
 
 pub mod descriptor;
+mod envelope;
 mod found;
 mod order;
 mod snapshot;
@@ -14,11 +15,10 @@ mod state;
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use unit::Event;
 
 pub use descriptor::{Inherited, Kept};
@@ -41,18 +41,9 @@ fn own() -> CString {
     own.and_then(|own| CString::new(own.into_vec()).ok()).unwrap_or_else(|| PROGRAM.to_owned())
 }
 
-/// A file in memory with this state, read from its beginning.
-fn in_memory(state: &[u8]) -> io::Result<File> {
-    let mut file = File::from(memfd_create("init-state", MemfdFlags::CLOEXEC)?);
-    file.write_all(state)?;
-    file.rewind()?;
-    Ok(file)
-}
-
 /// Executes PID 1 anew with its state. Returns only if that cannot be done, and why; nothing has changed then.
 pub fn execute(manager: &Manager, events: &EventLoop) -> io::Error {
-    let written = state::write(manager, events).map_err(io::Error::other);
-    let file = match written.and_then(|state| in_memory(&state)) {
+    let file = match state::write(manager, events) {
         Ok(file) => file,
         Err(error) => return error,
     };

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use super::order::{Order, RECOVERIES};
-use super::{SELF, in_memory, number, own, state};
+use super::{SELF, number, own, state};
 use crate::event_loop::EventLoop;
 use crate::log::{self, Level};
 use crate::manager::Manager;
@@ -28,6 +28,8 @@ pub struct Snapshots {
     pause: Duration,
     /// Crashes that may still come.
     left: u32,
+    /// After the last of them the machine restarts (CrashReboot=), else it stands still.
+    restarts: bool,
     begun: Instant,
 }
 
@@ -38,7 +40,8 @@ impl Snapshots {
     pub fn begin(order: &Order) -> Snapshots {
         let left = order.left.unwrap_or(RECOVERIES);
         let now = Instant::now();
-        let snapshots = Snapshots { latest: None, written: now, pause: Duration::ZERO, left, begun: now };
+        let snapshots =
+            Snapshots { latest: None, written: now, pause: Duration::ZERO, left, restarts: true, begun: now };
         snapshots.plan(Order { without: order.goes_on(), ..Order::default() });
         linux::crash::catch();
         snapshots
@@ -56,9 +59,9 @@ impl Snapshots {
             return;
         }
         manager.has_moved = false;
+        self.restarts = manager.configuration.crash_reboot;
         let begun = Instant::now();
-        let written = state::write(manager, events).map_err(std::io::Error::other);
-        match written.and_then(|state| in_memory(&state)) {
+        match state::write(manager, events) {
             Ok(file) => {
                 if self.begun.elapsed() > FORGIVEN {
                     self.left = RECOVERIES;
@@ -71,13 +74,15 @@ impl Snapshots {
                 log::say(Level::Error, None, &format!("PID 1 cannot keep its state at hand: {error}"));
             }
         }
+        // between events is the time to give back what they have left behind
+        linux::memory::give_back();
         self.written = Instant::now();
         self.pause = AGE.max((self.written - begun) * SHARE);
     }
 
     /// The machine goes down: what crashes now restarts it.
     pub fn end(self) {
-        Snapshots { left: 0, ..self }.plan(Order::default());
+        Snapshots { left: 0, restarts: true, ..self }.plan(Order::default());
     }
 
     fn plan(&self, order: Order) {
@@ -88,6 +93,7 @@ impl Snapshots {
         linux::crash::plan(linux::crash::Plan {
             places: places.into_iter().flatten().collect(),
             again: again.map(|order| (SELF.to_owned(), order.arguments(&own()))),
+            restarts: self.restarts,
         });
     }
 }

@@ -1,49 +1,26 @@
-//! PID 1's state between two events, written and read: one line that says what it is, then JSON.
+//! PID 1's state between two events, written and read.
 //!
 //! Each part is read on its own: one that cannot be read is told of and begins anew, the others go on. What a newer
 //! program has more begins with its first value; what it does not know is passed over. Only a file that is cut off or
-//! damaged, which its length and checksum tell, is not read at all.
+//! damaged is not read at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use unit::settings::Phase;
 use unit::{Pid, SpawnToken, Unit, UnitName, World};
 
+use super::envelope::{self, Damaged};
 use super::{Inherited, Kept};
 use crate::event_loop::EventLoop;
 use crate::log::{self, Level};
 use crate::manager::{Manager, Starting, Times, now};
 use crate::{automounts, dbus, event_loop, guard, sockets};
-
-/// The first word of a state.
-const MAGIC: &str = "corten-init-state";
-/// What this program writes. A version that it does not know is read all the same: the format only grows.
-const VERSION: u32 = 1;
-
-/// Why a state cannot be read at all.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Damaged {
-    /// Its first line is another.
-    #[error("it does not begin as one")]
-    NotOne,
-    /// It is shorter or longer than it says.
-    #[error("it is cut off: {have} bytes of {want}")]
-    CutOff {
-        /// So many are there.
-        have: usize,
-        /// So many there should be.
-        want: usize,
-    },
-    /// Its checksum is another.
-    #[error("its checksum is wrong")]
-    Checksum,
-    /// It is no JSON.
-    #[error("it cannot be read: {0}")]
-    Syntax(String),
-}
 
 /// The state as it is written.
 #[derive(Serialize)]
@@ -81,11 +58,11 @@ struct SavedStart {
     report: Kept,
 }
 
-/// Writes everything down.
+/// Writes everything down, into a file in memory.
 ///
 /// # Errors
-/// Never yet: what is written has a place in JSON.
-pub fn write(manager: &Manager, events: &EventLoop) -> Result<Vec<u8>, serde_json::Error> {
+/// There is no memory for it.
+pub fn write(manager: &Manager, events: &EventLoop) -> io::Result<File> {
     let starting = manager.starting.iter().map(|(pid, starting)| SavedStart {
         pid: *pid,
         unit: starting.unit.clone(),
@@ -93,7 +70,7 @@ pub fn write(manager: &Manager, events: &EventLoop) -> Result<Vec<u8>, serde_jso
         report: Kept::of(&starting.report),
     });
     let streams = manager.streams.iter().map(|(unit, all)| (unit, all.iter().map(Kept::of).collect()));
-    let body = serde_json::to_vec(&Writing {
+    envelope::write(&Writing {
         engine: manager.engine.save(),
         manager: SavedManager {
             environment: manager.environment.clone(),
@@ -111,10 +88,7 @@ pub fn write(manager: &Manager, events: &EventLoop) -> Result<Vec<u8>, serde_jso
         streams: streams.collect(),
         events: events.save(),
         face: events.face().map(crate::face::Face::save),
-    })?;
-    let mut state = format!("{MAGIC} {VERSION} {} {:08x}\n", body.len(), crc32fast::hash(&body)).into_bytes();
-    state.extend(body);
-    Ok(state)
+    })
 }
 
 /// A state that was read, part by part.
@@ -127,19 +101,9 @@ impl State {
     /// # Errors
     /// As [`Damaged`] says.
     pub fn read(bytes: &[u8]) -> Result<State, Damaged> {
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(Damaged::NotOne)?;
-        let (head, body) = (bytes.get(..end).unwrap_or_default(), bytes.get(end + 1..).unwrap_or_default());
-        let head = std::str::from_utf8(head).map_err(|_| Damaged::NotOne)?;
-        let words: Vec<&str> = head.split(' ').collect();
-        let [MAGIC, _, length, sum, ..] = words[..] else { return Err(Damaged::NotOne) };
-        let want = length.parse().map_err(|_| Damaged::NotOne)?;
-        if body.len() != want {
-            return Err(Damaged::CutOff { have: body.len(), want });
-        }
-        if u32::from_str_radix(sum, 16) != Ok(crc32fast::hash(body)) {
-            return Err(Damaged::Checksum);
-        }
-        serde_json::from_slice(body).map(State).map_err(|error| Damaged::Syntax(error.to_string()))
+        serde_json::from_slice(envelope::open(bytes)?)
+            .map(State)
+            .map_err(|error| Damaged::Syntax(error.to_string()))
     }
 
     /// Takes a part out. One that is missing or cannot be read has its first value.
@@ -173,6 +137,10 @@ impl State {
             manager.holders = saved.holders;
             manager.host.started = saved.times.userspace.1;
             manager.engine = unit::Engine::new(manager.host.clone());
+            manager.share_environment();
+            if saved.times.finish != (0, 0) {
+                manager.enter(Phase::Regular);
+            }
             log::set_level(&saved.log_level);
         }
         let engine: unit::Saved = self.part("engine");
@@ -226,30 +194,13 @@ fn definition(manager: &Manager, name: &UnitName) -> Option<Arc<Unit>> {
 mod tests {
     use super::*;
 
-    fn whole(body: &str) -> Vec<u8> {
-        let sum = crc32fast::hash(body.as_bytes());
-        format!("{MAGIC} 7 {} {sum:08x} more\n{body}", body.len()).into_bytes()
-    }
-
     #[test]
-    fn a_newer_state_is_read_and_a_damaged_one_is_not() {
-        let state = whole(r#"{"manager":{"last_request":7,"new":1},"starting":"x","later":[]}"#);
+    fn a_newer_state_is_read() {
+        let state = envelope::whole(r#"{"manager":{"last_request":7,"new":1},"starting":"x","later":[]}"#);
         let mut read = State::read(&state).unwrap();
         assert_eq!(read.part::<SavedManager>("manager").last_request, 7);
         assert!(read.part::<Vec<SavedStart>>("starting").is_empty(), "what cannot be read begins anew");
         assert!(read.part::<unit::Saved>("engine") == unit::Saved::default());
-
-        for cut in 0..state.len() {
-            assert!(State::read(&state[..cut]).is_err(), "{cut}");
-        }
-        for at in 0..state.len() {
-            let mut bad = state.clone();
-            bad[at] ^= 1;
-            // of the head, only the version and what comes after the checksum may be another
-            let head = state.iter().position(|byte| *byte == b'\n').unwrap();
-            assert!(State::read(&bad).is_err() || at < head, "{at}");
-        }
-        assert_eq!(State::read(&whole("[]")).err().map(|e| matches!(e, Damaged::Syntax(_))), Some(true));
-        assert_eq!(State::read(b"").err(), Some(Damaged::NotOne));
+        assert!(matches!(State::read(&envelope::whole("[]")), Err(Damaged::Syntax(_))));
     }
 }

@@ -36,7 +36,7 @@ pub enum StageError {
 ///
 /// # Errors
 /// As [`StageError`] says; a child that hangs in the kernel is left to itself.
-pub fn run(name: &str, limit: Timespec, work: fn() -> Result<(), String>) -> Result<(), StageError> {
+pub fn run(name: &str, limit: Timespec, work: impl FnOnce() -> Result<(), String>) -> Result<(), StageError> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| StageError::Start(error.into()))?;
     let child = fork_into(Namespaces::NONE, None, || {
         let _ =

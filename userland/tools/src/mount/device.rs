@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// The path of what is to be mounted. Anything without a known `TAG=` is taken as it is.
-pub(super) fn resolve(what: &str) -> Result<PathBuf, String> {
+pub(crate) fn resolve(what: &str) -> Result<PathBuf, String> {
     let Some((tag, value)) = what.split_once('=') else { return Ok(PathBuf::from(what)) };
     let value = value.trim_matches('"');
     let matches: fn(&str, &Path, &str) -> bool = match tag {

@@ -46,10 +46,10 @@ impl Engine {
                 self.graph_is_old |= self.graph.contains(alias);
                 self.aliases.entry(alias.clone()).or_insert_with(|| real.clone());
             }
-            queue.extend(unit.dependencies.values().flatten().cloned());
+            queue.extend(unit.dependencies.names().cloned());
             queue.extend(mounts_on_the_way(&unit));
             fresh.insert(real.clone());
-            self.entries.insert(real, Entry::new(Arc::new(unit)));
+            self.entries.insert(real, Box::new(Entry::new(Arc::new(unit))));
         }
         if found_new && self.graph_is_old {
             self.draw();
@@ -78,15 +78,8 @@ impl Engine {
         let mut unit = crate::load::load(name, sources, mounted, &self.host);
         unit.exec = self.exec_settings.share(unit.exec);
         unit.cgroup = self.cgroup_settings.share(unit.cgroup);
-        for others in unit.dependencies.values_mut() {
-            *others = std::mem::take(others).into_iter().map(|other| self.known(other)).collect();
-        }
+        unit.dependencies.share(|other| self.entries.get_key_value(other).map(|(known, _)| known.clone()));
         unit
-    }
-
-    /// A name as the unit in memory has it, so that a thousand units that name one unit keep one name.
-    fn known(&self, name: UnitName) -> UnitName {
-        self.entries.get_key_value(&name).map_or(name, |(known, _)| known.clone())
     }
 
     /// daemon-reload: definitions are new, states stay. Units without state or job are forgotten.
@@ -111,12 +104,7 @@ impl Engine {
             .values()
             .flat_map(|entry| {
                 let unit = &entry.base.unit;
-                unit.dependencies
-                    .values()
-                    .flatten()
-                    .cloned()
-                    .chain(mounts_on_the_way(unit))
-                    .collect::<Vec<_>>()
+                unit.dependencies.names().cloned().chain(mounts_on_the_way(unit)).collect::<Vec<_>>()
             })
             .collect();
         for entry in self.entries.values() {
@@ -149,16 +137,15 @@ impl Engine {
         let Some(entry) = self.entries.get(unit) else { return false };
         let unit = &entry.base.unit;
         let is_it = |name: &UnitName| self.aliases.get(name).unwrap_or(name) == other;
-        unit.dependencies.values().flatten().any(is_it) || mounts_on_the_way(unit).iter().any(is_it)
+        unit.dependencies.names().any(is_it) || mounts_on_the_way(unit).iter().any(is_it)
     }
 
     /// The same for who asks from outside: what others still name of it is looked up anew.
     pub(super) fn forget_asked(&mut self, name: &UnitName, world: &World<'_>) {
         let Some(name) = self.resolve(name) else { return };
         self.forget(&name);
-        let names_it =
-            |entry: &Entry| entry.base.unit.dependencies.values().any(|names| names.contains(&name));
-        if !self.entries.contains_key(&name) && self.entries.values().any(names_it) {
+        let names_it = |entry: &Entry| entry.base.unit.dependencies.names().any(|other| *other == name);
+        if !self.entries.contains_key(&name) && self.entries.values().any(|entry| names_it(entry)) {
             self.bring_in(&name, world);
         }
     }
@@ -187,10 +174,8 @@ impl Engine {
     /// What a unit says itself.
     fn draw_edges(&self, name: &UnitName, unit: &Unit, graph: &mut Graph) {
         let real = |name: &UnitName| self.aliases.get(name).unwrap_or(name).clone();
-        for (kind, others) in &unit.dependencies {
-            for other in others {
-                graph.add(name, *kind, &real(other));
-            }
+        for (kind, other) in &unit.dependencies {
+            graph.add(name, *kind, &real(other));
         }
         let needs_mounts = unit.load == LoadState::Loaded;
         for mount in needs_mounts.then(|| mounts_on_the_way(unit)).into_iter().flatten() {

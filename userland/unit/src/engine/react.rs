@@ -54,7 +54,7 @@ impl Engine {
         let Some(job) = self.job_of(&change.unit) else { return false };
         let (id, to) = (job.id, change.to);
         let running = job.state == JobState::Running;
-        let skipped = self.entries.get(&change.unit).is_some_and(super::Entry::was_skipped);
+        let skipped = self.entries.get(&change.unit).is_some_and(|entry| entry.was_skipped());
         let result_of = |state: ActiveState| match state {
             ActiveState::Failed => JobResult::Failed,
             _ if skipped => JobResult::Skipped,

@@ -3,14 +3,14 @@
 use super::Engine;
 use super::{Machine, cgroup_path};
 use crate::exec::CommandLine;
-use crate::machine::{Control, Run, Service};
+use crate::machine::{Control, Runs, Service};
 use crate::{ActiveState, CommandStatus, Details, JobStatus, Pid, Role, Unit, UnitName, UnitStatus, Usec};
 use std::collections::BTreeMap;
 
 impl Engine {
     /// When to send `Event::Elapsed`: monotonic; `None`: not before something else happens.
     pub fn deadline(&self) -> Option<Usec> {
-        let units = self.entries.values().filter_map(super::Entry::deadline).min();
+        let units = self.entries.values().filter_map(|entry| entry.deadline()).min();
         units.into_iter().chain(self.job_deadline()).min()
     }
 
@@ -184,14 +184,11 @@ fn control_commands(lines: &BTreeMap<Role, Vec<CommandLine>>, control: &Control)
     commands(lines, &control.runs)
 }
 
-fn commands(
-    lines: &BTreeMap<Role, Vec<CommandLine>>,
-    runs: &BTreeMap<(Role, usize), Run>,
-) -> Vec<CommandStatus> {
+fn commands(lines: &BTreeMap<Role, Vec<CommandLine>>, runs: &Runs) -> Vec<CommandStatus> {
     let mut commands = Vec::new();
     for (role, lines) in lines {
         for (index, line) in lines.iter().enumerate() {
-            let run = runs.get(&(*role, index)).cloned().unwrap_or_default();
+            let run = runs.get((*role, index)).cloned().unwrap_or_default();
             commands.push(CommandStatus {
                 role: *role,
                 path: line.path.clone(),

@@ -29,7 +29,7 @@ pub struct Saved {
 /// The same, as it is written.
 #[derive(Serialize)]
 struct Saving<'a> {
-    units: &'a BTreeMap<UnitName, Entry>,
+    units: &'a BTreeMap<UnitName, Box<Entry>>,
     jobs: Vec<&'a Job>,
     last_job: u32,
     last_token: u64,
@@ -114,7 +114,7 @@ impl Engine {
             self.fx.pids.insert(pid, name.clone());
         }
         let unit = entry.base.unit.clone();
-        *entry = saved;
+        **entry = saved;
         entry.base.unit = unit;
         Ok(())
     }

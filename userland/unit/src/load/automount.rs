@@ -10,13 +10,13 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let automount = &mut draft.automount;
     match key {
         "Where" => {
-            let path = context.expand(value);
+            let path = context.resolve(value)?;
             if !path.starts_with('/') {
                 return Err(format!("\"{path}\" is not an absolute path"));
             }
             automount.place = normal_path(&path);
         }
-        "ExtraOptions" => automount.options = context.expand(value),
+        "ExtraOptions" => automount.options = context.resolve(value)?,
         "DirectoryMode" => automount.directory_mode = mode(value)?,
         "TimeoutIdleSec" => automount.idle = Some(span(value)?).filter(|usec| *usec != INFINITY).unwrap_or(0),
         _ => return Ok(Taken::Unknown),

@@ -26,7 +26,7 @@ fn rest(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let cgroup = &mut draft.cgroup;
     match key {
         "Slice" => {
-            let name = draft.context.expand(value);
+            let name = draft.context.resolve(value)?;
             match UnitName::parse(&name) {
                 Ok(slice) if slice.unit_type() == UnitType::Slice => cgroup.slice = Some(name),
                 _ => return Err(format!("{name} is not a slice")),
@@ -82,7 +82,7 @@ fn rest(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "RestrictNetworkInterfaces" => interfaces(&mut cgroup.network_interfaces, value),
         "BPFProgram" if value.is_empty() => cgroup.bpf_programs.clear(),
         "BPFProgram" => {
-            let text = draft.context.expand(value);
+            let text = draft.context.resolve(value)?;
             let (kind, path) = text.split_once(':').ok_or("BPFProgram= takes a type, a colon and a path")?;
             cgroup.bpf_programs.push((kind.into(), path.into()));
         }

@@ -6,11 +6,8 @@ mod mount;
 mod service;
 
 use super::Draft;
-use crate::settings::{Amount, DirectoryKind, Output};
+use crate::settings::{DirectoryKind, Input, Output};
 use crate::{Dependency, INFINITY, UnitName, UnitType};
-
-/// DefaultDeviceTimeoutSec=: how long a job waits for a device.
-const DEVICE_TIMEOUT: crate::Usec = 90_000_000;
 
 impl Draft<'_> {
     /// Fills in what the files leave open; an error makes the unit unusable.
@@ -40,7 +37,7 @@ impl Draft<'_> {
             }
             UnitType::Device => {
                 if self.unit.job_running_timeout == INFINITY {
-                    self.unit.job_running_timeout = DEVICE_TIMEOUT;
+                    self.unit.job_running_timeout = self.context.host.defaults.device_job_timeout();
                 }
                 Ok(())
             }
@@ -54,9 +51,9 @@ impl Draft<'_> {
             _ => Ok(()),
         };
         super::exec::implied(self);
+        self.left_open();
         if self.unit.unit_type() != UnitType::Slice {
-            // what one unit may have of the machine's tasks, so that a fork bomb stays its own trouble
-            self.cgroup.tasks_max.get_or_insert(Amount::Share(1500));
+            self.cgroup.tasks_max.get_or_insert(self.context.host.defaults.tasks_max);
         }
         if self.unit.unit_type() != UnitType::Slice {
             self.processes();
@@ -66,6 +63,21 @@ impl Draft<'_> {
             self.default_dependencies();
         }
         usable
+    }
+
+    /// What the manager's configuration says of processes for those that say nothing.
+    fn left_open(&mut self) {
+        let defaults = &self.context.host.defaults;
+        let exec = &mut self.exec;
+        defaults.complete(&mut exec.limits);
+        exec.scheduling.oom_score_adjust = exec.scheduling.oom_score_adjust.or(defaults.oom_score_adjust);
+        let from_nobody = matches!(exec.input, Input::Null | Input::File(_) | Input::Data);
+        if exec.output.is_none() && from_nobody && defaults.output != Output::Journal {
+            exec.output = Some(defaults.output.clone());
+        }
+        if exec.error.is_none() && defaults.error != Output::Inherit {
+            exec.error = Some(defaults.error.clone());
+        }
     }
 
     /// Says why the unit cannot be used.

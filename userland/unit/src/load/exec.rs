@@ -4,13 +4,13 @@
 
 mod credential;
 mod directory;
-mod environment;
+pub(super) mod environment;
 mod identity;
-mod limit;
+pub(super) mod limit;
 mod path;
 mod sandbox;
 mod scheduling;
-mod stream;
+pub(super) mod stream;
 mod system_call;
 
 use super::value::{boolean, mode, span};
@@ -49,13 +49,12 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
 /// What has no chapter of its own.
 fn rest(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let context = draft.context;
-    let expand = |text: &str| context.expand(text);
     let exec = &mut draft.exec;
-    let optional = |text: &str| if text.is_empty() { None } else { Some(expand(text)) };
+    let optional = |text: &str| context.resolve(text).map(|text| Some(text).filter(|text| !text.is_empty()));
     match key {
         "WorkingDirectory" if value.is_empty() => exec.working_directory = None,
         "WorkingDirectory" => {
-            let path = expand(value);
+            let path = context.resolve(value)?;
             let (path, missing_ok) = match path.strip_prefix('-') {
                 Some(path) => (path.to_string(), true),
                 None => (path, false),
@@ -64,14 +63,14 @@ fn rest(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             exec.working_directory = Some(WorkingDirectory { path, missing_ok });
         }
         "RootDirectory" => {
-            let path = optional(value).map(|path| absolute(&path)).transpose()?;
+            let path = optional(value)?.map(|path| absolute(&path)).transpose()?;
             exec.root_directory = path.filter(|path| path != "/");
         }
         "UMask" => exec.umask = Some(mode(value)?),
         "TimeoutCleanSec" => exec.timeout_clean = Some(span(value)?).filter(|usec| *usec > 0),
         "IgnoreSIGPIPE" => exec.keep_sigpipe = !boolean(value)?,
         "NonBlocking" => exec.non_blocking = boolean(value)?,
-        "UtmpIdentifier" => exec.utmp_identifier = optional(value),
+        "UtmpIdentifier" => exec.utmp_identifier = optional(value)?,
         "UtmpMode" => match value {
             "init" | "login" | "user" => exec.utmp_mode = Some(value.into()),
             _ => return Err(format!("\"{value}\" is not init, login or user")),
@@ -83,7 +82,7 @@ fn rest(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
 }
 
 fn told(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
-    let expanded = draft.context.expand(value);
+    let expanded = draft.context.resolve(value)?;
     let list = &mut draft.exec.told;
     if let Some(name) = TOLD.iter().copied().find(|name| *name == key) {
         list.retain(|(known, _)| *known != name);

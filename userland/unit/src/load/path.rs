@@ -11,7 +11,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             draft.path.paths.clear();
             return Ok(Taken::Yes);
         }
-        let path = draft.context.expand(value);
+        let path = draft.context.resolve(value)?;
         if !path.starts_with('/') {
             return Err(format!("\"{path}\" is not an absolute path"));
         }

@@ -55,14 +55,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 _ => return Err(format!("\"{value}\" is not none, main, exec or all")),
             }
         }
-        "OOMPolicy" => {
-            service.oom_policy = Some(match value {
-                "continue" => OomPolicy::Continue,
-                "stop" => OomPolicy::Stop,
-                "kill" => OomPolicy::Kill,
-                _ => return Err(format!("\"{value}\" is not continue, stop or kill")),
-            })
-        }
+        "OOMPolicy" => service.oom_policy = Some(oom_policy(value)?),
         "RemainAfterExit" => service.remain_after_exit = boolean(value)?,
         "GuessMainPID" => service.guess_main_pid = boolean(value)?,
         "RootDirectoryStartOnly" => service.root_directory_start_only = boolean(value)?,
@@ -131,6 +124,15 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         _ => return Ok(Taken::Unknown),
     }
     Ok(Taken::Yes)
+}
+
+pub(super) fn oom_policy(text: &str) -> Result<OomPolicy, String> {
+    match text {
+        "continue" => Ok(OomPolicy::Continue),
+        "stop" => Ok(OomPolicy::Stop),
+        "kill" => Ok(OomPolicy::Kill),
+        _ => Err(format!("\"{text}\" is not continue, stop or kill")),
+    }
 }
 
 fn role(key: &str) -> Option<Role> {

@@ -13,7 +13,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         return listen(draft, kind, value);
     }
     let context = draft.context;
-    let text = |value: &str| Some(context.expand(value)).filter(|text| !text.is_empty());
+    let text = |value: &str| context.resolve(value).map(|text| Some(text).filter(|text| !text.is_empty()));
     let socket = &mut draft.socket;
     match key {
         "SocketProtocol" => {
@@ -34,9 +34,9 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             }
         }
         "Backlog" => socket.backlog = number(value)?,
-        "BindToDevice" => socket.bind_to_device = text(value).filter(|name| name != "*"),
-        "SocketUser" => socket.user = text(value),
-        "SocketGroup" => socket.group = text(value),
+        "BindToDevice" => socket.bind_to_device = text(value)?.filter(|name| name != "*"),
+        "SocketUser" => socket.user = text(value)?,
+        "SocketGroup" => socket.group = text(value)?,
         "SocketMode" => socket.mode = mode(value)?,
         "DirectoryMode" => socket.directory_mode = mode(value)?,
         "Accept" => socket.accept = boolean(value)?,
@@ -82,7 +82,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 },
             }
         }
-        "TCPCongestion" => socket.tcp_congestion = text(value),
+        "TCPCongestion" => socket.tcp_congestion = text(value)?,
         "ReusePort" => socket.reuse_port = boolean(value)?,
         "MessageQueueMaxMessages" => socket.message_queue_max_messages = number(value)?,
         "MessageQueueMessageSize" => socket.message_queue_message_size = number(value)?,
@@ -90,7 +90,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "Symlinks" if value.is_empty() => socket.symlinks.clear(),
         "Symlinks" => {
             for word in exec::words(value).map_err(|error| error.to_string())? {
-                let path = context.expand(&word);
+                let path = context.resolve(&word)?;
                 if !path.starts_with('/') {
                     return Err(format!("\"{path}\" is not an absolute path"));
                 }
@@ -98,7 +98,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             }
         }
         "FileDescriptorName" => {
-            let name = context.expand(value);
+            let name = context.resolve(value)?;
             let fits =
                 name.len() <= 255 && name.chars().all(|c| c.is_ascii_graphic() && c != ':' || c == ' ');
             if !fits {
@@ -107,7 +107,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             socket.descriptor_name = name;
         }
         "Service" => {
-            let name = context.expand(value);
+            let name = context.resolve(value)?;
             match UnitName::parse(&name) {
                 Ok(unit) if unit.unit_type() == UnitType::Service && !unit.is_template() => {
                     socket.service = Some(unit);
@@ -118,9 +118,9 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "TimeoutSec" => socket.timeout = timeout(value)?,
         "TriggerLimitIntervalSec" => socket.trigger_interval = span(value)?,
         "TriggerLimitBurst" => socket.trigger_burst = number(value)?,
-        "SmackLabel" => socket.smack[0] = context.expand(value),
-        "SmackLabelIPIn" => socket.smack[1] = context.expand(value),
-        "SmackLabelIPOut" => socket.smack[2] = context.expand(value),
+        "SmackLabel" => socket.smack[0] = context.resolve(value)?,
+        "SmackLabelIPIn" => socket.smack[1] = context.resolve(value)?,
+        "SmackLabelIPOut" => socket.smack[2] = context.resolve(value)?,
         // a security module that the kernel does not have
         "SELinuxContextFromNet" => {
             boolean(value)?;
@@ -142,7 +142,7 @@ fn role(key: &str) -> Option<Role> {
 
 /// An empty value of any kind forgets every Listen*= so far.
 fn listen(draft: &mut Draft<'_>, kind: &str, value: &str) -> Outcome {
-    let mut text = draft.context.expand(value);
+    let mut text = draft.context.resolve(value)?;
     if let Some(rest) = text.strip_prefix("/var/run/") {
         // what everybody means
         text = format!("/run/{rest}");

@@ -10,7 +10,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let swap = &mut draft.swap;
     match key {
         "What" => {
-            let path = context.expand(value);
+            let path = context.resolve(value)?;
             let path = match path.split_once('=') {
                 Some((tag @ ("LABEL" | "UUID" | "PARTLABEL" | "PARTUUID"), value)) => {
                     format!("/dev/disk/by-{}/{value}", tag.to_ascii_lowercase())
@@ -24,7 +24,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         }
         "Priority" if value.is_empty() => swap.priority = -1,
         "Priority" => swap.priority = number(value)?,
-        "Options" => swap.options = context.expand(value),
+        "Options" => swap.options = context.resolve(value)?,
         "TimeoutSec" => swap.timeout = timeout(value)?,
         _ => return Ok(Taken::Unknown),
     }

@@ -14,7 +14,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         if value.is_empty() {
             draft.timer.values.clear();
         } else {
-            let usec = span(&draft.context.expand(value))?;
+            let usec = span(&draft.context.resolve(value)?)?;
             draft.timer.values.push(TimerValue::After(base, usec));
         }
         return Ok(Taken::Yes);
@@ -23,7 +23,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     match key {
         "OnCalendar" if value.is_empty() => timer.values.clear(),
         "OnCalendar" => {
-            let calendar = Calendar::parse(&draft.context.expand(value), &is_zone)?;
+            let calendar = Calendar::parse(&draft.context.resolve(value)?, &is_zone)?;
             timer.values.push(TimerValue::Calendar(Box::new(calendar)));
         }
         "AccuracySec" => timer.accuracy = span(value)?.max(1),

@@ -101,7 +101,7 @@ pub(super) fn install(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome 
         "RequiredBy" => &mut install.required_by,
         "Also" => &mut install.also,
         "DefaultInstance" => {
-            install.default_instance = Some(draft.context.expand(value));
+            install.default_instance = Some(draft.context.resolve(value)?);
             return Ok(Taken::Yes);
         }
         _ => return Ok(Taken::Unknown),
@@ -110,7 +110,9 @@ pub(super) fn install(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome 
         list.clear();
     }
     let context = draft.context;
-    list.extend(value.split_whitespace().map(|name| context.expand(name)));
+    for name in value.split_whitespace() {
+        list.push(context.resolve(name)?);
+    }
     Ok(Taken::Yes)
 }
 

@@ -3,11 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Stage;
-use super::process::{Process, Run};
+use super::process::{Process, Run, Runs};
 use crate::exec::CommandLine;
-use crate::saved::pairs;
 use crate::{ExitStatus, INFINITY, Pid, Role, SpawnToken, Stamp, Usec};
-use std::collections::BTreeMap;
 
 /// The one control process, its timer, and how each line's last run went.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -15,8 +13,7 @@ use std::collections::BTreeMap;
 pub(crate) struct Control {
     pub(crate) process: Option<Process>,
     pub(crate) timer: Option<Usec>,
-    #[serde(with = "pairs")]
-    pub(crate) runs: BTreeMap<(Role, usize), Run>,
+    pub(crate) runs: Runs,
 }
 
 /// How a control process came to its end.
@@ -73,7 +70,7 @@ impl Control {
             Ok(pid) => {
                 process.pid = Some(pid);
                 stage.fx.pids.insert(pid, stage.base.unit.name.clone());
-                if let Some(run) = self.runs.get_mut(&process.line) {
+                if let Some(run) = self.runs.get_mut(process.line) {
                     run.pid = Some(pid);
                 }
                 Ok(true)
@@ -88,7 +85,7 @@ impl Control {
     /// The process ended; `None`: it was another one.
     pub(crate) fn exited(&mut self, stamp: Stamp, pid: Pid, status: ExitStatus) -> Option<Ended> {
         let process = self.process.take_if(|process| process.is(pid))?;
-        if let Some(run) = self.runs.get_mut(&process.line) {
+        if let Some(run) = self.runs.get_mut(process.line) {
             run.exit = stamp;
             run.status = Some(status);
         }

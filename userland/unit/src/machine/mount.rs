@@ -191,6 +191,9 @@ impl Life for Mount {
         if !options.is_empty() {
             arguments.extend(["-o".to_string(), options.join(",")]);
         }
+        if settings.read_write_only {
+            arguments.push("-w".into());
+        }
         self.run(stage, Role::Mount, "/usr/bin/mount", arguments, State::Mounting);
         Step::Begun
     }

@@ -21,6 +21,32 @@ impl Process {
     }
 }
 
+/// The last runs of a unit's command lines, by directive and place, in the order of their first ones. There are few.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Runs(Vec<((Role, usize), Run)>);
+
+impl Runs {
+    pub(crate) fn get(&self, line: (Role, usize)) -> Option<&Run> {
+        self.0.iter().find(|(known, _)| *known == line).map(|(_, run)| run)
+    }
+
+    pub(crate) fn get_mut(&mut self, line: (Role, usize)) -> Option<&mut Run> {
+        self.0.iter_mut().find(|(known, _)| *known == line).map(|(_, run)| run)
+    }
+
+    /// Takes the place of the line's run before.
+    pub(crate) fn insert(&mut self, line: (Role, usize), run: Run) {
+        match self.get_mut(line) {
+            Some(before) => *before = run,
+            None => {
+                self.0.reserve_exact(1);
+                self.0.push((line, run));
+            }
+        }
+    }
+}
+
 /// How the last run of a command line went.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]

@@ -8,16 +8,13 @@ mod end;
 mod happen;
 mod result;
 
-use std::collections::BTreeMap;
-
 pub(crate) use result::{ServiceResult, describe};
 
 use serde::{Deserialize, Serialize};
 
-use super::process::{Process, Run};
+use super::process::{Process, Run, Runs};
 use super::{Life, Stage, Step};
 use crate::exec::CommandLine;
-use crate::saved::pairs;
 use crate::settings::{ServiceSettings, ServiceType};
 use crate::{
     ActiveState, ConnectionId, Dependency, ExitStatus, INFINITY, Notify, Passed, Pid, Role, SpawnToken,
@@ -120,8 +117,7 @@ pub(crate) struct Service {
     pub(crate) main_status: Option<ExitStatus>,
     /// The main process that has ended.
     pub(crate) main_ended: Option<Pid>,
-    #[serde(with = "pairs")]
-    pub(crate) runs: BTreeMap<(Role, usize), Run>,
+    pub(crate) runs: Runs,
     timer: Option<Usec>,
     /// When the state's own time began, for EXTEND_TIMEOUT_USEC=.
     watchdog_timer: Option<Usec>,
@@ -159,7 +155,7 @@ impl Service {
             main_exit: Stamp::default(),
             main_status: None,
             main_ended: None,
-            runs: BTreeMap::new(),
+            runs: Runs::default(),
             timer: None,
             watchdog_timer: None,
             watchdog_override: None,

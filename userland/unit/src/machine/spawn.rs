@@ -6,7 +6,7 @@ use super::Stage;
 use crate::environment::{self, set};
 use crate::exec::CommandLine;
 use crate::settings::ExecSettings;
-use crate::{Action, Passed, Role, Spawn, SpawnToken};
+use crate::{Action, Dependency, Passed, Role, Spawn, SpawnToken};
 
 const NOTIFY_SOCKET: &str = "/run/systemd/notify";
 
@@ -50,6 +50,11 @@ impl Stage<'_> {
             resources: Arc::clone(&unit.cgroup),
             control_cgroup: unit.cgroup.delegate && !matches!(role, Role::Start),
             passed,
+            joins: self.graph.of(&unit.name, &[Dependency::JoinsNamespaceOf]),
+            mount_point: unit
+                .mount()
+                .filter(|_| role == Role::Mount)
+                .map(|mount| (mount.place.clone(), mount.directory_mode)),
         })));
         Ok(token)
     }

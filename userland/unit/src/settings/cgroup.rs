@@ -128,12 +128,64 @@ pub struct CgroupSettings {
     pub managed_oom: ManagedOom,
 }
 
+/// The time to which Startup*= is limited, and the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Phase {
+    /// The boot and the way down.
+    #[default]
+    Startup,
+    /// In between.
+    Regular,
+}
+
+impl Phase {
+    /// The weight of this phase. Where only the other one has one, it is the kernel's.
+    fn weight(self, regular: Option<u64>, startup: Option<u64>) -> Option<u64> {
+        const NEUTRAL: u64 = 100;
+        match self {
+            Phase::Startup => startup.or(regular),
+            Phase::Regular => regular.or(startup.map(|_| NEUTRAL)),
+        }
+    }
+
+    /// The same for a list.
+    fn numbers<'a>(self, regular: &'a [u32], startup: &'a [u32]) -> Option<&'a [u32]> {
+        let given = !regular.is_empty() || !startup.is_empty();
+        let now = if self == Phase::Startup && !startup.is_empty() { startup } else { regular };
+        given.then_some(now)
+    }
+}
+
 impl CgroupSettings {
     /// The weight for `cpu.weight`: CPUWeight=, or CPUShares= on its scale. 0 is `idle`.
-    pub fn effective_cpu_weight(&self) -> Option<u64> {
+    pub fn effective_cpu_weight(&self, phase: Phase) -> Option<u64> {
         const NEUTRAL_SHARES: u64 = 1024;
-        let scaled = self.cpu_shares.map(|shares| (shares * 100 / NEUTRAL_SHARES).clamp(1, 10_000));
-        self.cpu_weight.or(scaled)
+        let scaled = |shares: u64| (shares * 100 / NEUTRAL_SHARES).clamp(1, 10_000);
+        let startup = self.startup_cpu_weight.or(self.startup_cpu_shares.map(scaled));
+        phase.weight(self.cpu_weight.or(self.cpu_shares.map(scaled)), startup)
+    }
+
+    /// The processors for `cpuset.cpus`; none: all.
+    pub fn effective_cpus(&self, phase: Phase) -> Option<&[u32]> {
+        phase.numbers(&self.allowed_cpus, &self.startup_allowed_cpus)
+    }
+
+    /// The memory nodes for `cpuset.mems`; none: all.
+    pub fn effective_memory_nodes(&self, phase: Phase) -> Option<&[u32]> {
+        phase.numbers(&self.allowed_memory_nodes, &self.startup_allowed_memory_nodes)
+    }
+
+    /// Whether anything differs between the phases.
+    pub fn has_phases(&self) -> bool {
+        let weights = [
+            self.startup_cpu_weight,
+            self.startup_cpu_shares,
+            self.io.startup_weight,
+            self.io.startup_block_weight,
+        ];
+        weights.iter().any(Option::is_some)
+            || !self.startup_allowed_cpus.is_empty()
+            || !self.startup_allowed_memory_nodes.is_empty()
     }
 
     /// The limit for `memory.max`.

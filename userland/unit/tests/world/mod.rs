@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use unit::{
     Action, Announcement, Catalog, Engine, Event, ExitStatus, Host, JobId, JobMode, Level, MountEntry,
-    Notify, Pid, Probe, RequestId, Sources, SpawnToken, SwapEntry, Target, Text, UnitFileState, UnitName,
-    Usec, Verb, World,
+    Notify, Pid, Probe, RequestId, Role, Sources, SpawnToken, SwapEntry, Target, Text, UnitFileState,
+    UnitName, Usec, Verb, World,
 };
 
 /// Targets that every default dependency names.
@@ -89,6 +89,8 @@ fn standard(name: &UnitName) -> String {
 pub struct System {
     /// Live processes and their cgroups.
     pub processes: RefCell<BTreeMap<Pid, String>>,
+    /// What those that units asked for are there for.
+    pub tasks: RefCell<BTreeMap<Pid, Role>>,
     /// Paths that exist.
     pub paths: RefCell<BTreeSet<String>>,
     /// Environment files.
@@ -211,7 +213,9 @@ impl Machine {
                         self.broken_spawns -= 1;
                         Err("Resource temporarily unavailable".to_string())
                     } else {
-                        Ok(self.fork(spawn.cgroup.clone()))
+                        let pid = self.fork(spawn.cgroup.clone());
+                        self.system.tasks.borrow_mut().insert(pid, spawn.role);
+                        Ok(pid)
                     };
                     events.push_back(Event::Spawned {
                         unit: spawn.unit.clone(),
@@ -265,6 +269,7 @@ impl Machine {
 
     pub fn exit(&mut self, pid: Pid, status: ExitStatus) {
         let cgroup = self.system.processes.borrow_mut().remove(&pid);
+        self.system.tasks.borrow_mut().remove(&pid);
         self.handle(Event::Exited { pid, status });
         let Some(cgroup) = cgroup else { return };
         let name = cgroup.rsplit('/').next().and_then(|name| UnitName::parse(name).ok());

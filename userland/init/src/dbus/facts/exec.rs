@@ -197,7 +197,7 @@ fn streams(exec: &ExecSettings, facts: &mut Facts) {
     }
 }
 
-fn output(output: &Output) -> String {
+pub(super) fn output(output: &Output) -> String {
     match output {
         Output::Inherit => "inherit".into(),
         Output::Null => "null".into(),

@@ -11,7 +11,7 @@ const INET: i32 = 2;
 const INET6: i32 = 10;
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
-    let text = draft.context.expand(value);
+    let text = draft.context.resolve(value)?;
     let cgroup = &mut draft.cgroup;
     match key {
         "IPAddressAllow" => addresses(&mut cgroup.ip_allow, &text)?,

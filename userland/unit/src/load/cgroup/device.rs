@@ -15,7 +15,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "DeviceAllow" if value.is_empty() => cgroup.device_allow.clear(),
         "DeviceAllow" => {
             let mut words = value.split_whitespace();
-            let path = context.expand(words.next().unwrap_or_default());
+            let path = context.resolve(words.next().unwrap_or_default())?;
             let access = words.next().unwrap_or("rwm");
             let named = ["char-", "block-"]
                 .iter()

@@ -10,7 +10,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let pair = || -> Result<(String, String), String> {
         let (path, rest) =
             value.split_once(char::is_whitespace).ok_or("a path and a value, with a space between")?;
-        let path = context.expand(path);
+        let path = context.resolve(path)?;
         if !path.starts_with('/') || path.split('/').any(|part| part == "..") {
             return Err(format!("\"{path}\" is not an absolute path"));
         }

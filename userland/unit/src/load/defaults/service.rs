@@ -23,7 +23,8 @@ impl Draft<'_> {
         if speaks && service.notify_access == NotifyAccess::None {
             service.notify_access = NotifyAccess::Main;
         }
-        let policy = if self.cgroup.delegate { OomPolicy::Continue } else { OomPolicy::Stop };
+        let ours = self.context.host.defaults.oom_policy;
+        let policy = if self.cgroup.delegate { OomPolicy::Continue } else { ours };
         service.oom_policy.get_or_insert(policy);
         service.kind_known = true;
         if service.bus_name.is_some() && service.kind == ServiceType::Dbus {

@@ -15,8 +15,8 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "SetCredentialEncrypted" if value.is_empty() => to.set_encrypted.clear(),
         "LoadCredential" | "LoadCredentialEncrypted" => {
             let (name, path) = value.split_once(':').unwrap_or((value, value));
-            let name = checked(context.expand(name))?;
-            let path = context.expand(path);
+            let name = checked(context.resolve(name)?)?;
+            let path = context.resolve(path)?;
             if !path.starts_with('/') {
                 checked(path.clone())?;
             }
@@ -27,9 +27,9 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "SetCredential" | "SetCredentialEncrypted" => {
             let (name, text) =
                 value.split_once(':').ok_or("SetCredential= takes a name, a colon and a value")?;
-            let name = checked(context.expand(name))?;
+            let name = checked(context.resolve(name)?)?;
             let (value, list) = match key {
-                "SetCredential" => (unescape(&context.expand(text)), &mut to.set),
+                "SetCredential" => (unescape(&context.resolve(text)?), &mut to.set),
                 _ => (base64(text)?, &mut to.set_encrypted),
             };
             list.retain(|known| known.name != name);

@@ -58,11 +58,11 @@ fn directories(draft: &mut Draft<'_>, kind: DirectoryKind, value: &str) -> Outco
             Some((name, link)) if kind != DirectoryKind::Configuration => (name, Some(link)),
             _ => (word.as_str(), None),
         };
-        let Some(name) = relative(&context.expand(name)) else {
+        let Some(name) = relative(&context.resolve(name)?) else {
             bad.push(word);
             continue;
         };
-        match link.map(|link| relative(&context.expand(link))) {
+        match link.map(|link| context.resolve(link)).transpose()?.map(|link| relative(&link)) {
             Some(Some(link)) => set.links.push((name.clone(), link)),
             Some(None) => {
                 bad.push(word);

@@ -20,7 +20,7 @@ const ARCHITECTURES: [&str; 9] =
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let context = draft.context;
     let exec = &mut draft.exec;
-    let name = || match context.expand(value) {
+    let name = || match context.resolve(value)? {
         empty if empty.is_empty() => Ok(None),
         name if is_name(&name) => Ok(Some(name)),
         name => Err(format!("\"{name}\" is not the name or number of a user or group")),
@@ -28,10 +28,10 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     match key {
         "User" => exec.user = name()?,
         "Group" => exec.group = name()?,
-        "SupplementaryGroups" => names(&mut exec.supplementary_groups, &context.expand(value)),
+        "SupplementaryGroups" => names(&mut exec.supplementary_groups, &context.resolve(value)?),
         "DynamicUser" => exec.dynamic_user = boolean(value)?,
         "RemoveIPC" => exec.remove_ipc = boolean(value)?,
-        "PAMName" => exec.pam_name = Some(context.expand(value)).filter(|name| !name.is_empty()),
+        "PAMName" => exec.pam_name = Some(context.resolve(value)?).filter(|name| !name.is_empty()),
         "CapabilityBoundingSet" => {
             let set = capabilities(value, exec.capability_bounding_set, ALL_CAPABILITIES)?;
             exec.capability_bounding_set = Some(set);
@@ -62,7 +62,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 "AppArmorProfile" => 1,
                 _ => 2,
             };
-            let text = context.expand(value);
+            let text = context.resolve(value)?;
             let may_fail = text.starts_with('-');
             let label = text.trim_start_matches('-').to_string();
             exec.labels[index] = if label.is_empty() { None } else { Some((may_fail, label)) };

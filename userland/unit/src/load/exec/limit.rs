@@ -24,9 +24,13 @@ const LIMITS: &[&str] = &[
 ];
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
+    assign(&mut draft.exec.limits, key, value)
+}
+
+/// Takes a limit into a list that has each once.
+pub(in crate::load) fn assign(limits: &mut Vec<ResourceLimit>, key: &str, value: &str) -> Outcome {
     let known = |name: &str| LIMITS.iter().copied().find(|known| *known == name);
     let Some(name) = key.strip_prefix("Limit").and_then(known) else { return Ok(Taken::Unknown) };
-    let limits = &mut draft.exec.limits;
     if value.is_empty() {
         limits.retain(|limit| limit.name != name);
         return Ok(Taken::Yes);

@@ -21,8 +21,8 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "TemporaryFileSystem" => {
             for word in words(value).map_err(|error| error.to_string())? {
                 let (path, options) = word.split_once(':').unwrap_or((word.as_str(), ""));
-                let path = absolute(&context.expand(path))?;
-                sandbox.temporary.push((path, context.expand(options)));
+                let path = absolute(&context.resolve(path)?)?;
+                sandbox.temporary.push((path, context.resolve(options)?));
             }
             return Ok(Taken::Yes);
         }
@@ -33,7 +33,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     }
     let mut bad = Vec::new();
     for word in words(value).map_err(|error| error.to_string())? {
-        let expanded = context.expand(&word);
+        let expanded = context.resolve(&word)?;
         let (missing_ok, path) = mark(&expanded, '-');
         let (in_root, path) = mark(path, '+');
         match absolute(path) {
@@ -55,7 +55,7 @@ fn bind(draft: &mut Draft<'_>, value: &str, read_only: bool) -> Outcome {
         binds.retain(|bind| bind.read_only != read_only);
     }
     for word in words(value).map_err(|error| error.to_string())? {
-        let parts: Vec<String> = word.split(':').map(|part| context.expand(part)).collect();
+        let parts = word.split(':').map(|part| context.resolve(part)).collect::<Result<Vec<_>, _>>()?;
         let (source, destination, options) = match parts.as_slice() {
             [source] => (source, None, None),
             [source, destination] => (source, Some(destination), None),

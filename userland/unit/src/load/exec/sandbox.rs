@@ -87,7 +87,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let context = draft.context;
     let to = &mut draft.exec.sandbox;
     let empty = value.is_empty();
-    let path = || match context.expand(value) {
+    let path = || match context.resolve(value)? {
         path if path.is_empty() => Ok(None),
         path => absolute(&path).map(Some),
     };

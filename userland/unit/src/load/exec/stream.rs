@@ -16,25 +16,25 @@ const MOST_DATA: usize = 64 << 20;
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     let context = draft.context;
     let exec = &mut draft.exec;
-    let optional = |text: &str| if text.is_empty() { None } else { Some(context.expand(text)) };
+    let optional = |text: &str| context.resolve(text).map(|text| Some(text).filter(|text| !text.is_empty()));
     match key {
-        "StandardInput" => exec.input = input(&context.expand(value))?,
-        "StandardOutput" => exec.output = output(&context.expand(value), "stdout")?,
-        "StandardError" => exec.error = output(&context.expand(value), "stderr")?,
+        "StandardInput" => exec.input = input(&context.resolve(value)?)?,
+        "StandardOutput" => exec.output = output(&context.resolve(value)?, "stdout")?,
+        "StandardError" => exec.error = output(&context.resolve(value)?, "stderr")?,
         "StandardInputText" | "StandardInputData" if value.is_empty() => exec.input_data.clear(),
         "StandardInputText" => {
-            let text = context.expand(value);
+            let text = context.resolve(value)?;
             exec.input_data.extend(unescape(&text));
             exec.input_data.push(b'\n');
         }
         "StandardInputData" => exec.input_data.extend(base64(value)?),
-        "TTYPath" => exec.terminal.path = optional(value).map(|path| absolute(&path)).transpose()?,
+        "TTYPath" => exec.terminal.path = optional(value)?.map(|path| absolute(&path)).transpose()?,
         "TTYReset" => exec.terminal.reset = boolean(value)?,
         "TTYVHangup" => exec.terminal.hang_up = boolean(value)?,
         "TTYVTDisallocate" => exec.terminal.disallocate = boolean(value)?,
-        "TTYRows" => exec.terminal.rows = optional(value).map(|text| number(&text)).transpose()?,
-        "TTYColumns" => exec.terminal.columns = optional(value).map(|text| number(&text)).transpose()?,
-        "SyslogIdentifier" => exec.logging.identifier = optional(value),
+        "TTYRows" => exec.terminal.rows = optional(value)?.map(|text| number(&text)).transpose()?,
+        "TTYColumns" => exec.terminal.columns = optional(value)?.map(|text| number(&text)).transpose()?,
+        "SyslogIdentifier" => exec.logging.identifier = optional(value)?,
         "SyslogFacility" => exec.logging.facility = Some(index(value, &FACILITIES)?),
         "SyslogLevel" => exec.logging.level = Some(index(value, &LEVELS)?),
         "SyslogLevelPrefix" => exec.logging.level_prefix = Some(boolean(value)?),
@@ -43,7 +43,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "LogExtraFields" if value.is_empty() => exec.logging.extra_fields.clear(),
         "LogExtraFields" => {
             for word in words(value).map_err(|error| error.to_string())? {
-                let word = context.expand(&word);
+                let word = context.resolve(&word)?;
                 match word.split_once('=') {
                     Some((name, _)) if is_field(name) => exec.logging.extra_fields.push(word),
                     _ => return Err(format!("\"{word}\" is not a field of the journal")),
@@ -52,7 +52,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         }
         "LogRateLimitIntervalSec" => exec.logging.rate_limit_interval = Some(span(value)?),
         "LogRateLimitBurst" => exec.logging.rate_limit_burst = Some(number(value)?),
-        "LogNamespace" => exec.logging.namespace = optional(value),
+        "LogNamespace" => exec.logging.namespace = optional(value)?,
         _ => return Ok(Taken::Unknown),
     }
     if exec.input == Input::Null && !exec.input_data.is_empty() && key.starts_with("StandardInput") {
@@ -79,7 +79,7 @@ fn input(text: &str) -> Result<Input, String> {
     })
 }
 
-fn output(text: &str, name: &str) -> Result<Option<Output>, String> {
+pub(in crate::load) fn output(text: &str, name: &str) -> Result<Option<Output>, String> {
     Ok(Some(match text {
         "" => return Ok(None),
         "inherit" => Output::Inherit,

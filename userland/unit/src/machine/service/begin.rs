@@ -126,7 +126,7 @@ impl Service {
                 let Some(process) = slot.as_mut() else { return };
                 process.pid = Some(pid);
                 stage.fx.pids.insert(pid, stage.base.unit.name.clone());
-                if let Some(run) = self.runs.get_mut(&process.line) {
+                if let Some(run) = self.runs.get_mut(process.line) {
                     run.pid = Some(pid);
                 }
                 if self.state.is_stopping()

@@ -27,7 +27,7 @@ impl Service {
         self.main_ended = main.pid;
         // One that the service made itself is the run of no command line.
         if main.token.is_some()
-            && let Some(run) = self.runs.get_mut(&main.line)
+            && let Some(run) = self.runs.get_mut(main.line)
         {
             run.exit = stage.stamp();
             run.status = Some(status);
@@ -75,7 +75,7 @@ impl Service {
         let settings = settings(stage);
         let (role, index) = control.line;
         let mut outcome = ServiceResult::of(status, false, &settings.success);
-        if let Some(run) = self.runs.get_mut(&control.line) {
+        if let Some(run) = self.runs.get_mut(control.line) {
             run.exit = stage.stamp();
             run.status = Some(status);
         }

@@ -1,5 +1,7 @@
 //! IOWeight=, IOReadBandwidthMax= and their kin, and the old BlockIO names.
 
+use super::Phase;
+
 /// A limit on a device: by a path that is the device or is on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IoLimit {
@@ -40,8 +42,9 @@ pub struct IoSettings {
 
 impl IoSettings {
     /// The weight for `io.weight`: IOWeight=, or BlockIOWeight= on its scale.
-    pub fn effective_weight(&self) -> Option<u64> {
-        self.weight.or(self.block_weight.map(scaled))
+    pub fn effective_weight(&self, phase: Phase) -> Option<u64> {
+        let startup = self.startup_weight.or(self.startup_block_weight.map(scaled));
+        phase.weight(self.weight.or(self.block_weight.map(scaled)), startup)
     }
 
     /// The weights by device, the old names' too.
