@@ -294,7 +294,7 @@ impl Containers {
         Some(Container { record, state, status })
     }
 
-    fn is_owned(&self, id: &str) -> Result<bool, StateError> {
+    pub(crate) fn is_owned(&self, id: &str) -> Result<bool, StateError> {
         let path = self.run_dir(id).join("lock");
         if !path.exists() {
             return Ok(false);
@@ -437,7 +437,7 @@ pub fn new_id() -> Result<String, StateError> {
     Ok(random_name()?)
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= 128
         && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())

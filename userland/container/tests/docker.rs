@@ -315,3 +315,36 @@ fn a_lying_registry_leaves_nothing_behind() {
         assert_eq!(std::fs::read_dir(dir.path().join("store").join(name)).unwrap().count(), 0, "{name}");
     }
 }
+
+#[test]
+fn networks_are_made_shown_and_removed() {
+    let Some(world) = World::new() else { return };
+    let (status, id, _) =
+        world.output(&["network", "create", "--subnet", "10.77.0.0/24", "--label", "a=b", "back"]);
+    assert_eq!((status, id.len()), (0, 64));
+    let listed = world.output(&["network", "ls"]).1;
+    for row in ["bridge", "host", "none", "back"] {
+        assert!(listed.lines().any(|line| line.split_whitespace().nth(1) == Some(row)), "{listed}");
+    }
+    let told = world.output(&["network", "inspect", "back"]).1;
+    for part in ["\"Subnet\": \"10.77.0.0/24\"", "\"Gateway\": \"10.77.0.1\"", "\"a\": \"b\""] {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
+    for (bad, why) in [
+        (&["network", "create", "back"][..], "already exists"),
+        (&["network", "create", "--subnet", "10.77.0.128/25", "other"], "overlaps"),
+        (&["network", "create", "--driver", "overlay", "other"], "not found"),
+        (&["network", "create", "../other"], "invalid name"),
+        (&["network", "create", "-o", "com.docker.network.bridge.name=../../x", "other"], "invalid name"),
+        (
+            &["network", "create", "--subnet", "10.78.0.0/24", "--gateway", "10.79.0.1", "other"],
+            "not in subnet",
+        ),
+        (&["network", "rm", "bridge"], "pre-defined"),
+        (&["network", "rm", "nothing"], "not found"),
+    ] {
+        let (status, _, said) = world.output(bad);
+        assert!(status != 0 && said.contains(why), "{bad:?}: {status}, {said}");
+    }
+    assert_eq!(world.output(&["network", "rm", "back"]), (0, "back".into(), String::new()));
+}

@@ -10,6 +10,7 @@ pub mod show;
 
 use std::path::PathBuf;
 
+use crate::network::{NetworkError, Networks};
 use crate::pull::{Progress, PullError, Pulled, pull};
 use crate::reference::{BadReference, Reference};
 use crate::run::RunError;
@@ -55,6 +56,9 @@ pub enum CliError {
     /// Running it.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// Its network.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// The machine.
     #[error("{0}: {1}")]
     Io(&'static str, std::io::Error),
@@ -67,6 +71,18 @@ impl Places {
 
     pub(crate) fn containers(&self) -> Containers {
         Containers::new(&self.store, &self.state)
+    }
+
+    pub(crate) fn networks(&self) -> Networks {
+        // Beside the containers' state, so that tests have networks of their own.
+        let beside = self.state.parent().unwrap_or(&self.state);
+        Networks::new(&self.store, &beside.join("networks"))
+    }
+
+    /// Whether somebody looks after a container.
+    pub(crate) fn alive(&self) -> impl Fn(&str) -> bool + use<> {
+        let containers = self.containers();
+        move |id| containers.is_owned(id).unwrap_or(false)
     }
 }
 

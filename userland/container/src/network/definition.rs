@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::state::is_name;
+
 /// The network of a container that asks for none in particular.
 pub const DEFAULT: &str = "bridge";
 
@@ -86,6 +88,13 @@ impl Definition {
             network.mtu = value("FLANNEL_MTU").and_then(|text| text.parse().ok());
         }
         network
+    }
+
+    /// Whether its name can be that of a file and a word on a command line, and its bridge's that of a link.
+    #[must_use]
+    pub fn has_valid_names(&self) -> bool {
+        const LONGEST_LINK: usize = 15;
+        [&self.name, &self.bridge].into_iter().all(|name| is_name(name)) && self.bridge.len() <= LONGEST_LINK
     }
 
     /// Whether it has addresses in common with this subnet.

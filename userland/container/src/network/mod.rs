@@ -181,6 +181,10 @@ impl Networks {
         let _lock = self.lock()?;
         let all = self.list()?;
         let new = definition(&all)?;
+        if !new.has_valid_names() {
+            let text = format!("invalid name of a network or its bridge: {:?}, {:?}", new.name, new.bridge);
+            return Err(NetworkError::Invalid(text));
+        }
         if all.iter().any(|one| one.name == new.name) || ["host", "none"].contains(&new.name.as_str()) {
             return Err(NetworkError::Exists(new.name));
         }

@@ -10,6 +10,7 @@ mod info;
 mod inspect;
 mod load;
 mod logs;
+mod network;
 mod ps;
 mod pull;
 mod rm;
@@ -51,6 +52,7 @@ enum Verb {
     Load(load::Load),
     Logs(logs::Logs),
     Inspect(inspect::Inspect),
+    Network(network::Network),
     Info(info::Info),
     Version(info::Version),
     Gc(gc::Gc),
@@ -89,6 +91,7 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Load(verb) => verb.run(places),
         Verb::Logs(verb) => verb.run(places),
         Verb::Inspect(verb) => verb.run(places),
+        Verb::Network(verb) => verb.run(places),
         Verb::Info(verb) => verb.run(places),
         Verb::Version(verb) => verb.run(places),
         Verb::Gc(verb) => verb.run(places),
