@@ -4,6 +4,7 @@
 
 mod boot;
 mod container;
+mod containers;
 mod debian;
 mod journal;
 mod login;
@@ -58,6 +59,8 @@ enum What {
     JournalIntake,
     /// journalctl -u among a million entries, beside systemd's
     JournalUnitQuery,
+    /// A container created, started and deleted, beside crun and runc
+    Containers,
     /// The key-value store beside etcd: loads, syncs, memory, disk, start, snapshots
     Store,
 }
@@ -87,6 +90,9 @@ fn measure(cli: &Cli) -> Result<()> {
     let programs = cli.programs.clone().unwrap_or_else(|| artifacts.directory().join("bin"));
     if wanted(What::Units) {
         units::print(&artifacts, &programs, &cli.debian, cli.runs)?;
+    }
+    if wanted(What::Containers) {
+        containers::print(&artifacts, &programs, cli.runs)?;
     }
     if wanted(What::JournalIntake) {
         journal::intake(&programs, cli.runs)?;

@@ -80,6 +80,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "rkt", main: container::rkt },
     Applet { name: "rm", main: tools::uutils::rm },
     Applet { name: "rmdir", main: tools::uutils::rmdir },
+    Applet { name: "runc", main: container::runc },
     Applet { name: "sed", main: tools::uutils::sed },
     Applet { name: "seq", main: tools::uutils::seq },
     Applet { name: "sftp-server", main: ssh::sftp_server },

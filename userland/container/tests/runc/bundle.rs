@@ -32,7 +32,10 @@ impl Bundle {
         let dir = tempfile::tempdir().unwrap();
         make_rootfs(&dir.path().join("rootfs"));
         // A user of the container's has to get through.
-        std::os::unix::fs::PermissionsExt::set_mode(&mut std::fs::metadata(dir.path()).unwrap().permissions(), 0o755);
+        std::os::unix::fs::PermissionsExt::set_mode(
+            &mut std::fs::metadata(dir.path()).unwrap().permissions(),
+            0o755,
+        );
         let id = format!("corten-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let made = Command::new(RUNC).args(["spec", "-b"]).arg(dir.path()).status().unwrap();
         assert!(made.success());
@@ -152,6 +155,7 @@ pub fn make_rootfs(rootfs: &Path) {
     for applet in APPLETS.split_whitespace() {
         std::os::unix::fs::symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
     }
-    std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n").unwrap();
+    std::fs::write(rootfs.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n")
+        .unwrap();
     std::fs::write(rootfs.join("etc/group"), "root:x:0:\n").unwrap();
 }

@@ -16,8 +16,19 @@ fn create_start_kill_delete() {
     bundle.write();
     let dir = bundle.path("");
     let out = std::fs::File::create(bundle.path("out")).unwrap();
-    let mut create = bundle.runc(&["create", &id, "--bundle", dir.to_str().unwrap(), "--pid-file", pid_file.to_str().unwrap()]);
-    assert!(create.stdout(out.try_clone().unwrap()).stderr(out).status().unwrap().success(), "{}", bundle.said());
+    let mut create = bundle.runc(&[
+        "create",
+        &id,
+        "--bundle",
+        dir.to_str().unwrap(),
+        "--pid-file",
+        pid_file.to_str().unwrap(),
+    ]);
+    assert!(
+        create.stdout(out.try_clone().unwrap()).stderr(out).status().unwrap().success(),
+        "{}",
+        bundle.said()
+    );
 
     let state: Value = serde_json::from_str(&bundle.must(&["state", &id])).unwrap();
     assert_eq!((state["status"].as_str(), state["id"].as_str()), (Some("created"), Some(id.as_str())));
@@ -54,10 +65,22 @@ fn create_start_kill_delete() {
 fn run_ends_with_the_programs_status_and_leaves_nothing() {
     let Some(mut bundle) = Bundle::new() else { return };
     assert_eq!(bundle.script("echo out; echo err >&2; exit 7").run(), (7, "out".into(), "err".into()));
-    assert_eq!(bundle.script("kill -9 $$; sleep 1; kill -9 -1; exit 3").run().0, 3, "PID 1 is not killed from within");
+    assert_eq!(
+        bundle.script("kill -9 $$; sleep 1; kill -9 -1; exit 3").run().0,
+        3,
+        "PID 1 is not killed from within"
+    );
     assert_eq!(std::fs::read_dir(bundle.path("state")).unwrap().count(), 0);
-    assert!(!std::fs::read_to_string("/proc/self/mountinfo").unwrap().contains(bundle.path("rootfs").to_str().unwrap()));
-    assert!(finished(std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &bundle.id])).1.is_empty());
+    assert!(
+        !std::fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .contains(bundle.path("rootfs").to_str().unwrap())
+    );
+    assert!(
+        finished(std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &bundle.id]))
+            .1
+            .is_empty()
+    );
     let (status, _, why) = bundle.set("/process/args", json!(["nosuch"])).run();
     assert!(status == 1 && why.contains("executable file not found in $PATH"), "{why}");
     let (status, _, why) = bundle.set("/process/args", json!(["/etc/passwd"])).run();
@@ -71,10 +94,25 @@ fn others_join_by_exec() {
     bundle.create();
     let id = bundle.id.clone();
     bundle.must(&["start", &id]);
-    let (status, out, _) = bundle.output(&["exec", "-e", "A=b", "--cwd", "/etc", "-u", "33:34", &id, "sh", "-c", "echo $A $PWD $(id -u):$(id -g) $HOME; exit 6"]);
+    let (status, out, _) = bundle.output(&[
+        "exec",
+        "-e",
+        "A=b",
+        "--cwd",
+        "/etc",
+        "-u",
+        "33:34",
+        &id,
+        "sh",
+        "-c",
+        "echo $A $PWD $(id -u):$(id -g) $HOME; exit 6",
+    ]);
     assert_eq!((status, out.as_str()), (6, "b /etc 33:34 /srv"));
     assert_eq!(bundle.must(&["exec", &id, "hostname"]), "runc");
-    assert_eq!(bundle.must(&["exec", &id, "grep", "CapEff", "/proc/self/status"]), "CapEff:\t0000000020000420");
+    assert_eq!(
+        bundle.must(&["exec", &id, "grep", "CapEff", "/proc/self/status"]),
+        "CapEff:\t0000000020000420"
+    );
     let of_exec = bundle.must(&["exec", &id, "cat", "/proc/self/cgroup"]);
     assert_eq!(of_exec, bundle.must(&["exec", &id, "cat", "/proc/1/cgroup"]), "the container's cgroups");
     let process = bundle.path("process.json");
@@ -130,7 +168,8 @@ fn limits_are_set_and_updated() {
     let id = bundle.id.clone();
     let read = |v1: &str, v2: &str| {
         let v1 = format!("/sys/fs/cgroup/{}/{id}/{}", v1.split('.').next().unwrap(), v1);
-        let text = std::fs::read_to_string(v1).or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{id}/{v2}")));
+        let text = std::fs::read_to_string(v1)
+            .or_else(|_| std::fs::read_to_string(format!("/sys/fs/cgroup/{id}/{v2}")));
         text.unwrap_or_default().trim().to_owned()
     };
     assert_eq!(read("pids.max", "pids.max"), "20");
@@ -154,25 +193,34 @@ fn a_killed_runtime_leaves_what_delete_can_clear() {
     // A hook that holds create up at a known place.
     let mark = bundle.path("mark");
     let script = format!("touch {}; sleep 30", mark.display());
-    bundle.config["hooks"] = json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
+    bundle.config["hooks"] =
+        json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
     bundle.script("sleep 1000").write();
     let dir = bundle.path("");
-    let mut create = bundle.runc(&["create", "-b", dir.to_str().unwrap(), &id]).stderr(Stdio::null()).spawn().unwrap();
+    let mut create =
+        bundle.runc(&["create", "-b", dir.to_str().unwrap(), &id]).stderr(Stdio::null()).spawn().unwrap();
     wait_until(|| mark.exists());
     create.kill().unwrap();
     create.wait().unwrap();
     bundle.must(&["delete", "--force", &id]);
     assert_eq!(bundle.status(), "none");
-    wait_until(|| finished(std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &id])).1.is_empty());
+    wait_until(|| {
+        finished(std::process::Command::new("find").args(["/sys/fs/cgroup", "-name", &id])).1.is_empty()
+    });
 }
 
 #[test]
 fn the_log_is_what_engines_read() {
     let Some(bundle) = Bundle::new() else { return };
     let log = bundle.path("log");
-    let (status, _, _) = finished(bundle.runc(&["--log", log.to_str().unwrap(), "--log-format", "json", "state", "nosuch"]).env("X", "y"));
+    let (status, _, _) = finished(
+        bundle
+            .runc(&["--log", log.to_str().unwrap(), "--log-format", "json", "state", "nosuch"])
+            .env("X", "y"),
+    );
     assert_eq!(status, 1);
-    let line: Value = serde_json::from_str(std::fs::read_to_string(log).unwrap().lines().next().unwrap()).unwrap();
+    let line: Value =
+        serde_json::from_str(std::fs::read_to_string(log).unwrap().lines().next().unwrap()).unwrap();
     assert!(line["level"] == "error" && line["msg"].as_str().unwrap().contains("does not exist"));
     for bad in ["a/b", "..", "", "a b"] {
         assert_ne!(bundle.output(&["state", bad]).0, 0);

@@ -3,7 +3,8 @@
 //!
 //! The record is written before the first process is born and again when its number is known, so that whatever
 //! is killed, `delete --force` finds the cgroup and the process. What the status is, the kernel says: a process
-//! that is gone is stopped, one whose gate is there is created. A folder is locked while a verb changes it.
+//! that is gone is stopped, one whose gate is there is created. A folder is locked while a verb changes it, by a
+//! lock of the process: a container that is being made, a copy of its parent, does not hold it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Hooks, Spec};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, open, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ use crate::run::hooks::ContainerState;
 
 const RECORD: &str = "state.json";
 const CONFIG: &str = "config.json";
+const LOCK: &str = "lock";
 
 /// A state directory.
 #[derive(Debug)]
@@ -90,6 +92,7 @@ pub struct Folder {
     path: PathBuf,
     /// The folder itself.
     pub fd: OwnedFd,
+    _lock: OwnedFd,
 }
 
 impl Folder {
@@ -207,8 +210,10 @@ fn lock(path: PathBuf) -> Result<Folder, Error> {
         shown.clone(),
         open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
     )?;
-    during(shown, flock(&fd, FlockOperation::LockExclusive))?;
-    Ok(Folder { path, fd })
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = during(shown.clone(), openat(&fd, LOCK, flags, Mode::from_raw_mode(0o600)))?;
+    during(shown, fcntl_lock(&file, FlockOperation::LockExclusive))?;
+    Ok(Folder { path, fd, _lock: file })
 }
 
 /// A name is one part of a path, of few characters.
