@@ -53,6 +53,11 @@ impl Edges {
                 *name = same;
             }
         }
+        self.settle();
+    }
+
+    /// Keeps no memory for what may come.
+    pub fn settle(&mut self) {
         self.0.shrink_to_fit();
     }
 

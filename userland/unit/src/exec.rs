@@ -1,6 +1,7 @@
 //! Words and command lines: quoting as systemd.syntax(7), Exec*= prefixes and `;` as systemd.service(5).
 
 use crate::CommandFlags;
+use crate::settings::normal_path;
 
 /// A command line as loaded: specifiers resolved, variables not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,13 +208,7 @@ fn command<'a>(
     if argv.first().is_none_or(String::is_empty) {
         return Err(ExecError::NoZeroth);
     }
-    let path = match path.starts_with('/') {
-        true => format!(
-            "/{}",
-            path.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/")
-        ),
-        false => path,
-    };
+    let path = if path.starts_with('/') { normal_path(&path) } else { path };
     Ok((CommandLine { path, argv, flags }, rest))
 }
 

@@ -113,6 +113,15 @@ impl Graph {
         half(to, kind.inverse(), from);
     }
 
+    /// Keeps no memory for what these units may get.
+    pub fn settle<'a>(&mut self, units: impl Iterator<Item = &'a UnitName>) {
+        for unit in units {
+            if let Some(edges) = self.edges.get_mut(unit) {
+                edges.settle();
+            }
+        }
+    }
+
     /// Takes a unit out, with all its edges.
     pub fn remove(&mut self, unit: &UnitName) {
         for (kind, other) in self.edges.remove(unit).unwrap_or_default() {

@@ -22,12 +22,11 @@ pub(crate) use timer::STAMPS;
 pub use value::{CAPABILITIES, amount, capability_name, percent, signal_name};
 pub(crate) use value::{capability, status_name};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::exec::CommandLine;
 use crate::settings::{
-    AutomountSettings, CgroupSettings, Defaults, ExecSettings, Install, KillSettings, MountSettings,
+    AutomountSettings, CgroupSettings, Commands, Defaults, ExecSettings, KillSettings, MountSettings,
     PathSettings, ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
 };
 use crate::specifier::Context;
@@ -177,7 +176,6 @@ fn blank(name: &UnitName, defaults: &Defaults) -> Unit {
         exec: Arc::default(),
         cgroup: Arc::default(),
         kill: KillSettings::default(),
-        install: Install::default(),
         kind: Kind::Target,
         warnings: Vec::new(),
     }
@@ -361,23 +359,19 @@ impl Draft<'_> {
 /// An Exec*= line: adds to its directive's commands, an empty one forgets them. A line that cannot be run makes the
 /// unit unusable (`fatal`), unless it begins with `-`.
 fn commands(
-    all: &mut BTreeMap<Role, Vec<CommandLine>>,
+    all: &mut Commands,
     context: Context<'_>,
     fatal: &mut Option<(LoadState, String)>,
     role: Role,
     value: &str,
 ) -> Outcome {
     if value.is_empty() {
-        all.remove(&role);
+        all.clear(role);
         return Ok(Taken::Yes);
     }
     let resolve = |text: &str| context.resolve(text).map_err(|error| error.to_string());
     let (lines, broken) = crate::exec::parse(value, &resolve);
-    if !lines.is_empty() {
-        let all = all.entry(role).or_default();
-        all.reserve_exact(lines.len());
-        all.extend(lines);
-    }
+    all.add(role, lines);
     match broken {
         None => Ok(Taken::Yes),
         Some((why, matters)) => {

@@ -3,9 +3,9 @@
 mod address;
 mod automount;
 mod cgroup;
+mod commands;
 mod defaults;
 mod exec;
-mod install;
 mod kill;
 mod mount;
 mod path;
@@ -21,6 +21,7 @@ pub use cgroup::{
     Accounting, AddressPrefix, Amount, CgroupSettings, Device, DevicePolicy, IoLimit, IoSettings, ManagedOom,
     Phase, SocketBind,
 };
+pub use commands::Commands;
 pub use defaults::Defaults;
 pub use exec::{
     ALL_CAPABILITIES, Bind, Credentials, Directories, DirectoryKind, ExecSettings, Input, KeyringMode,
@@ -28,7 +29,6 @@ pub use exec::{
     ProtectProc, ProtectSystem, Refusal, ResourceLimit, Sandbox, Scheduling, SetCredential, SystemCalls,
     Terminal, Told, WorkingDirectory, syscalls,
 };
-pub use install::Install;
 pub use kill::{KillMode, KillSettings};
 pub use mount::MountSettings;
 pub use path::{PathKind, PathSettings};

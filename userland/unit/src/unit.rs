@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::condition::Check;
 use crate::settings::{
-    AutomountSettings, CgroupSettings, ExecSettings, Install, KillSettings, MountSettings, PathSettings,
+    AutomountSettings, CgroupSettings, ExecSettings, KillSettings, MountSettings, PathSettings,
     ScopeSettings, ServiceSettings, SocketSettings, SwapSettings, TimerSettings,
 };
 use crate::{Dependency, Edges, LoadState, Shutdown, UnitName, UnitType, Usec};
@@ -171,8 +171,6 @@ pub struct Unit {
     pub cgroup: Arc<CgroupSettings>,
     /// How its processes are ended.
     pub kill: KillSettings,
-    /// [Install]
-    pub install: Install,
     /// What is particular to its kind.
     pub kind: Kind,
     /// What the files have that we do not take: a line each, with path and line number.

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use rustix::net::sockopt;
 
 use super::{Daemon, TURN, handover, token, watch};
 use crate::control;
@@ -56,7 +55,7 @@ impl Daemon {
             if self.connections.len() >= MOST || socket.set_nonblocking(true).is_err() {
                 continue;
             }
-            let uid = sockopt::socket_peercred(&socket).map_or(u32::MAX, |peer| peer.uid.as_raw());
+            let uid = linux::socket::peer(socket.as_fd()).map_or(u32::MAX, |(_, uid)| uid);
             if uid != 0 && self.streams_of(uid) >= MOST_OF_A_USER {
                 continue;
             }

@@ -142,7 +142,7 @@ pub fn save(place: &Place, connected: &Connected) {
 pub fn restore(place: &Place, name: String, socket: UnixStream, line_max: usize) -> Option<Connected> {
     let saved = fs::read(directory(place).join(state_name(&socket)?)).ok()?;
     let stream = Stream::restore(&saved, line_max)?;
-    let uid = sockopt::socket_peercred(&socket).map_or(u32::MAX, |peer| peer.uid.as_raw());
+    let uid = linux::socket::peer(socket.as_fd()).map_or(u32::MAX, |(_, uid)| uid);
     let connected = Connected { socket, stream, sender: None, uid, kept: Some(name) };
     // The beginning of a line is ours now: another death shall not bring it twice.
     if connected.stream.has_pending() {

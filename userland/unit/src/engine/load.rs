@@ -168,6 +168,7 @@ impl Engine {
             self.draw_edges(name, &entry.base.unit, &mut graph);
         }
         self.order_targets(fresh, &mut graph);
+        graph.settle(fresh.iter());
         self.graph = graph;
     }
 

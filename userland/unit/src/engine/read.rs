@@ -4,8 +4,8 @@ use super::Engine;
 use super::{Machine, cgroup_path};
 use crate::exec::CommandLine;
 use crate::machine::{Control, Runs, Service};
+use crate::settings::Commands;
 use crate::{ActiveState, CommandStatus, Details, JobStatus, Pid, Role, Unit, UnitName, UnitStatus, Usec};
-use std::collections::BTreeMap;
 
 impl Engine {
     /// When to send `Event::Elapsed`: monotonic; `None`: not before something else happens.
@@ -180,26 +180,23 @@ fn service_status(status: &mut UnitStatus, service: &Service) {
     status.commands = commands(&settings.commands, &service.runs);
 }
 
-fn control_commands(lines: &BTreeMap<Role, Vec<CommandLine>>, control: &Control) -> Vec<CommandStatus> {
+fn control_commands(lines: &Commands, control: &Control) -> Vec<CommandStatus> {
     commands(lines, &control.runs)
 }
 
-fn commands(lines: &BTreeMap<Role, Vec<CommandLine>>, runs: &Runs) -> Vec<CommandStatus> {
-    let mut commands = Vec::new();
-    for (role, lines) in lines {
-        for (index, line) in lines.iter().enumerate() {
-            let run = runs.get((*role, index)).cloned().unwrap_or_default();
-            commands.push(CommandStatus {
-                role: *role,
-                path: line.path.clone(),
-                argv: line.argv.clone(),
-                flags: line.flags,
-                start: run.start,
-                exit: run.exit,
-                pid: run.pid,
-                status: run.status,
-            });
+fn commands(lines: &Commands, runs: &Runs) -> Vec<CommandStatus> {
+    let status = |(role, place, line): (Role, usize, &CommandLine)| {
+        let run = runs.get((role, place)).cloned().unwrap_or_default();
+        CommandStatus {
+            role,
+            path: line.path.clone(),
+            argv: line.argv.clone(),
+            flags: line.flags,
+            start: run.start,
+            exit: run.exit,
+            pid: run.pid,
+            status: run.status,
         }
-    }
-    commands
+    };
+    lines.all().map(status).collect()
 }

@@ -1,8 +1,7 @@
 //! The [Automount] section, systemd.automount(5).
 
-use super::value::{mode, span};
+use super::value::{absolute, mode, span};
 use super::{Draft, Outcome, Taken};
-use crate::settings::normal_path;
 use crate::{Dependency, INFINITY, UnitName, UnitType};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
@@ -11,10 +10,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     match key {
         "Where" => {
             let path = context.resolve(value)?;
-            if !path.starts_with('/') {
-                return Err(format!("\"{path}\" is not an absolute path"));
-            }
-            automount.place = normal_path(&path);
+            automount.place = absolute(&path)?;
         }
         "ExtraOptions" => automount.options = context.resolve(value)?,
         "DirectoryMode" => automount.directory_mode = mode(value)?,

@@ -13,7 +13,7 @@ mod scheduling;
 pub(super) mod stream;
 mod system_call;
 
-use super::value::{boolean, mode, span};
+use super::value::{absolute, boolean, mode, span};
 use super::{Draft, Outcome, Taken};
 use crate::exec::words;
 use crate::settings::{Told, WorkingDirectory};
@@ -103,18 +103,6 @@ fn told(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         list.push((name, Told::Texts(all)));
     }
     Ok(Taken::Yes)
-}
-
-/// A path as it should be: absolute, no `..`, no doubled or trailing slashes.
-fn absolute(path: &str) -> Result<String, String> {
-    if !path.starts_with('/') || path.contains('\0') {
-        return Err(format!("\"{path}\" is not an absolute path"));
-    }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        return Err(format!("\"{path}\" contains \"..\""));
-    }
-    Ok(format!("/{}", parts.join("/")))
 }
 
 /// Adds words to a list; nothing empties it.

@@ -1,6 +1,6 @@
 //! The [Mount] section, systemd.mount(5).
 
-use super::value::{boolean, mode, path, timeout};
+use super::value::{absolute, boolean, mode, timeout};
 use super::{Draft, Outcome, Taken};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
@@ -9,7 +9,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     match key {
         "What" => mount.what = context.resolve(value)?,
         "Where" if value.is_empty() => mount.place.clear(),
-        "Where" => mount.place = path(&context.resolve(value)?)?,
+        "Where" => mount.place = absolute(&context.resolve(value)?)?,
         "Type" => mount.fs_type = context.resolve(value)?,
         "Options" => mount.options = context.resolve(value)?,
         "SloppyOptions" => mount.sloppy_options = boolean(value)?,

@@ -1,8 +1,8 @@
 //! The [Path] section, systemd.path(5).
 
-use super::value::{boolean, mode, number, span};
+use super::value::{absolute, boolean, mode, number, span};
 use super::{Draft, Outcome, Taken};
-use crate::settings::{PathKind, normal_path};
+use crate::settings::PathKind;
 use crate::{INFINITY, UnitType};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
@@ -12,10 +12,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             return Ok(Taken::Yes);
         }
         let path = draft.context.resolve(value)?;
-        if !path.starts_with('/') {
-            return Err(format!("\"{path}\" is not an absolute path"));
-        }
-        draft.path.paths.push((kind, normal_path(&path)));
+        draft.path.paths.push((kind, absolute(&path)?));
         return Ok(Taken::Yes);
     }
     let path = &mut draft.path;

@@ -1,6 +1,6 @@
 //! The [Service] section, systemd.service(5).
 
-use super::value::{boolean, exit_set, number, path, span, timeout};
+use super::value::{absolute, boolean, exit_set, number, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::settings::{ExitType, NotifyAccess, OomPolicy, Restart, ServiceType, TimeoutMode};
 use crate::{Dependency, INFINITY, LoadState, Role, UnitName, UnitType};
@@ -65,7 +65,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             let given = context.resolve(value)?;
             let given = if given.starts_with('/') { given } else { format!("/run/{given}") };
             // the real one gives the whole unit up here
-            let file = path(&given).inspect_err(|_| {
+            let file = absolute(&given).inspect_err(|_| {
                 draft.fatal = Some((LoadState::Error, "Invalid argument".into()));
             })?;
             // of old
@@ -175,7 +175,7 @@ fn timeout_mode(text: &str) -> Result<TimeoutMode, String> {
 }
 
 fn optional_path(text: &str) -> Result<Option<String>, String> {
-    if text.is_empty() { Ok(None) } else { path(text).map(Some) }
+    if text.is_empty() { Ok(None) } else { absolute(text).map(Some) }
 }
 
 /// D-Bus Specification, "Bus names": two elements or more, none begins with a digit.

@@ -1,8 +1,8 @@
 //! The [Socket] section, systemd.socket(5).
 
-use super::value::{boolean, mode, number, size, span, timeout};
+use super::value::{absolute, boolean, mode, number, size, span, timeout};
 use super::{Draft, Outcome, Taken};
-use crate::settings::{Address, BindIpv6Only, Listen, Timestamping, normal_path};
+use crate::settings::{Address, BindIpv6Only, Listen, Timestamping};
 use crate::{INFINITY, Role, UnitName, UnitType, exec};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
@@ -91,10 +91,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
         "Symlinks" => {
             for word in exec::words(value).map_err(|error| error.to_string())? {
                 let path = context.resolve(&word)?;
-                if !path.starts_with('/') {
-                    return Err(format!("\"{path}\" is not an absolute path"));
-                }
-                socket.symlinks.push(normal_path(&path));
+                socket.symlinks.push(absolute(&path)?);
             }
         }
         "FileDescriptorName" => {
@@ -147,13 +144,7 @@ fn listen(draft: &mut Draft<'_>, kind: &str, value: &str) -> Outcome {
         // what everybody means
         text = format!("/run/{rest}");
     }
-    let path = || {
-        if text.starts_with('/') {
-            Ok(normal_path(&text))
-        } else {
-            Err(format!("\"{text}\" is not an absolute path"))
-        }
-    };
+    let path = || absolute(&text);
     let found = match kind {
         "Stream" | "Datagram" | "SequentialPacket" | "FIFO" | "Special" | "Netlink" | "MessageQueue"
         | "USBFunction"

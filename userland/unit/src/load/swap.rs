@@ -1,8 +1,7 @@
 //! The [Swap] section, systemd.swap(5).
 
-use super::value::{number, timeout};
+use super::value::{absolute, number, timeout};
 use super::{Draft, Outcome, Taken};
-use crate::settings::normal_path;
 use crate::{Dependency, UnitName, UnitType};
 
 pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
@@ -17,10 +16,7 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 }
                 _ => path,
             };
-            if !path.starts_with('/') {
-                return Err(format!("\"{path}\" is not an absolute path"));
-            }
-            swap.what = normal_path(&path);
+            swap.what = absolute(&path)?;
         }
         "Priority" if value.is_empty() => swap.priority = -1,
         "Priority" => swap.priority = number(value)?,

@@ -1,6 +1,6 @@
 //! The [Unit] and [Install] sections, systemd.unit(5).
 
-use super::value::{boolean, number, path, span, timeout};
+use super::value::{absolute, boolean, number, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::condition::{Check, KINDS};
 use crate::{
@@ -34,12 +34,12 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
             }
         }
         "SourcePath" if value.is_empty() => unit.source_path = None,
-        "SourcePath" => unit.source_path = Some(path(&context.resolve(value)?)?),
+        "SourcePath" => unit.source_path = Some(absolute(&context.resolve(value)?)?),
         "RequiresMountsFor" => {
             let mut bad = Vec::new();
             for word in plain_words(value).map_err(|error| error.to_string())? {
                 let resolved = context.resolve(&word).map_err(|error| error.to_string());
-                match resolved.and_then(|word| path(&word)) {
+                match resolved.and_then(|word| absolute(&word)) {
                     Ok(path) => _ = unit.mounts_for.insert(path),
                     Err(why) => bad.push(why),
                 }
@@ -93,26 +93,12 @@ pub(super) fn unit(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
     Ok(Taken::Yes)
 }
 
+/// What `systemctl enable` does is no part of the unit in memory: only what is wrong with it is told.
 pub(super) fn install(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
-    let install = &mut draft.unit.install;
-    let list = match key {
-        "Alias" => &mut install.alias,
-        "WantedBy" => &mut install.wanted_by,
-        "RequiredBy" => &mut install.required_by,
-        "Also" => &mut install.also,
-        "DefaultInstance" => {
-            install.default_instance = Some(draft.context.resolve(value)?);
-            return Ok(Taken::Yes);
-        }
-        _ => return Ok(Taken::Unknown),
-    };
-    if value.is_empty() {
-        list.clear();
+    if !matches!(key, "Alias" | "WantedBy" | "RequiredBy" | "Also" | "DefaultInstance") {
+        return Ok(Taken::Unknown);
     }
-    let context = draft.context;
-    for name in value.split_whitespace() {
-        list.push(context.resolve(name)?);
-    }
+    draft.context.resolve(value)?;
     Ok(Taken::Yes)
 }
 
@@ -141,7 +127,7 @@ fn check(draft: &mut Draft<'_>, name: &'static str, asserts: bool, value: &str) 
     let negate = rest.strip_prefix('!').map(|after| rest = after.trim_start()).is_some();
     let mut parameter = draft.context.resolve(rest)?;
     if ["Path", "Directory", "File", "NeedsUpdate"].iter().any(|prefix| name.starts_with(prefix)) {
-        parameter = path(&parameter)?;
+        parameter = absolute(&parameter)?;
     }
     list.push(Check { name, trigger, negate, parameter });
     Ok(Taken::Yes)

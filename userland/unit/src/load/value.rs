@@ -1,6 +1,6 @@
 //! The values of directives: booleans, sizes, signals, exit statuses, capabilities.
 
-use crate::settings::{Amount, ExitSet};
+use crate::settings::{Amount, ExitSet, normal_path};
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -39,15 +39,14 @@ pub(super) fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 }
 
 /// An absolute path without `..`; what does not matter in it is taken out.
-pub(super) fn path(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err(format!("path is not absolute: {text}"));
+pub(super) fn absolute(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') || text.contains('\0') {
+        return Err(format!("\"{text}\" is not an absolute path"));
     }
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        return Err(format!("path is not normalized: {text}"));
+    if text.split('/').any(|part| part == "..") {
+        return Err(format!("\"{text}\" contains \"..\""));
     }
-    Ok(format!("/{}", parts.join("/")))
+    Ok(normal_path(text))
 }
 
 pub(super) fn mode(text: &str) -> Result<u32, String> {

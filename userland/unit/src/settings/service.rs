@@ -1,7 +1,8 @@
 //! The [Service] section, systemd.service(5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use super::Commands;
 use crate::exec::CommandLine;
 use crate::{ExitStatus, INFINITY, Role, Usec};
 
@@ -198,7 +199,7 @@ pub struct ServiceSettings {
     /// Type= was given, or the rest of a file that can be used tells it.
     pub kind_known: bool,
     /// The command lines of each Exec*= directive.
-    pub commands: BTreeMap<Role, Vec<CommandLine>>,
+    pub commands: Commands,
     /// RemainAfterExit=
     pub remain_after_exit: bool,
     /// GuessMainPID=
@@ -256,7 +257,7 @@ impl Default for ServiceSettings {
         ServiceSettings {
             kind: ServiceType::Simple,
             kind_known: false,
-            commands: BTreeMap::new(),
+            commands: Commands::default(),
             remain_after_exit: false,
             guess_main_pid: true,
             pid_file: None,
@@ -289,6 +290,6 @@ impl Default for ServiceSettings {
 impl ServiceSettings {
     /// The command lines of a directive.
     pub fn commands(&self, role: Role) -> &[CommandLine] {
-        self.commands.get(&role).map_or(&[], Vec::as_slice)
+        self.commands.of(role)
     }
 }

@@ -1,8 +1,6 @@
 //! The [Socket] section, systemd.socket(5).
 
-use std::collections::BTreeMap;
-
-use super::Address;
+use super::{Address, Commands};
 use crate::exec::CommandLine;
 use crate::{INFINITY, Role, UnitName, Usec};
 
@@ -134,7 +132,7 @@ pub struct SocketSettings {
     /// ListenStream= and its kin, in order
     pub listen: Vec<Listen>,
     /// The command lines of each Exec*= directive.
-    pub commands: BTreeMap<Role, Vec<CommandLine>>,
+    pub commands: Commands,
     /// Service=; `None`: the service of the same name, or with Accept= an instance of its template
     pub service: Option<UnitName>,
     /// SocketProtocol=: a number of IPPROTO_*
@@ -231,7 +229,7 @@ impl Default for SocketSettings {
     fn default() -> Self {
         SocketSettings {
             listen: Vec::new(),
-            commands: BTreeMap::new(),
+            commands: Commands::default(),
             service: None,
             protocol: 0,
             bind_ipv6_only: BindIpv6Only::Default,
@@ -284,6 +282,6 @@ impl Default for SocketSettings {
 impl SocketSettings {
     /// The command lines of a directive.
     pub fn commands(&self, role: Role) -> &[CommandLine] {
-        self.commands.get(&role).map_or(&[], Vec::as_slice)
+        self.commands.of(role)
     }
 }
