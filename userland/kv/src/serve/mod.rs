@@ -6,7 +6,7 @@ mod authority;
 mod cluster;
 pub mod connection;
 mod gateway;
-mod http;
+pub(crate) mod http;
 mod kv;
 mod lease;
 mod lock;
@@ -15,6 +15,8 @@ mod metrics;
 mod stats;
 pub mod tls;
 mod v2;
+mod v2_auth;
+mod v2_users;
 mod watch;
 
 pub(crate) use gateway::descriptors;
