@@ -225,7 +225,8 @@ impl Session {
                         compact_revision,
                         ..WatchResponse::default()
                     };
-                    self.send(revision, response).await?;
+                    // So etcd says it: where the history is now is no matter of this watcher.
+                    self.send(0, response).await?;
                 }
                 News::Events(events) if fragment => self.send_parts(watch_id, events, revision).await?,
                 News::Events(events) => {
