@@ -57,6 +57,8 @@ pub struct Hub {
     prefixes: HashMap<Bytes, BTreeSet<Key>>,
     ranges: BTreeMap<Span, BTreeSet<Key>>,
     next_stream: u64,
+    /// The revision up to which watchers are marked.
+    published: i64,
 }
 
 /// Events in one answer, about; a revision is never split here.
@@ -188,6 +190,16 @@ impl Hub {
             }
         }
         woken
+    }
+
+    /// Everything up to this revision has been published.
+    pub fn publish_to(&mut self, revision: i64) {
+        self.published = revision;
+    }
+
+    /// The revision up to which a stream that is synced has been told everything: the state may be ahead.
+    pub fn published(&self) -> i64 {
+        self.published
     }
 
     /// Whether a stream has been told everything.

@@ -2,12 +2,7 @@
 
 mod cluster;
 
-use std::path::{Path, PathBuf};
-use std::process::Output;
-
-use cluster::{Cluster, applet, good};
-
-const STOCK: &str = "/usr/bin/etcdctl";
+use cluster::v2::{check_script, clients, http, store, told};
 
 /// What is done, one command after the other on a new store.
 const SCRIPT: &[&str] = &[
@@ -102,50 +97,9 @@ const SCRIPT: &[&str] = &[
     "member update 77 http://127.0.0.1:1",
 ];
 
-/// A store that stands where a new one of etcd's does: that has written three things of its own.
-fn store(of: &str) -> Cluster {
-    if of == "Debian's" {
-        return Cluster::of_debian();
-    }
-    let cluster = Cluster::start(1, &[]);
-    for _ in 0..3 {
-        good(&cluster.ask(Path::new(STOCK), "2", &["set", "/_before", "1"]));
-    }
-    cluster
-}
-
-fn told(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}{}= {:?}", text(&output.stdout), text(&output.stderr), output.status.code())
-}
-
-fn clients(folder: &Path) -> [(&'static str, PathBuf); 2] {
-    [("Debian's", STOCK.into()), ("our", applet("etcdctl", folder))]
-}
-
 #[test]
 fn both_clients_say_the_same_of_both_stores() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut wanted: Option<Vec<String>> = None;
-    let mut faults = Vec::new();
-    for of in ["Debian's", "our"] {
-        for (whose, client) in clients(folder.path()) {
-            let cluster = store(of);
-            let said: Vec<String> = SCRIPT
-                .iter()
-                .map(|line| told(&cluster.ask(&client, "2", &line.split(' ').collect::<Vec<_>>())))
-                .collect();
-            let wanted = wanted.get_or_insert_with(|| said.clone());
-            for ((line, said), wanted) in SCRIPT.iter().zip(&said).zip(wanted.iter()) {
-                if said != wanted {
-                    faults.push(format!(
-                        "{whose} client on {of} store: {line}\n{said}\ninstead of\n{wanted}\n"
-                    ));
-                }
-            }
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    check_script(SCRIPT);
 }
 
 #[test]
@@ -169,26 +123,6 @@ fn both_clients_say_the_same_of_members() {
         );
         assert!(own.contains("connect: connection refused") && own.ends_with("= Some(2)"), "{own}");
     }
-}
-
-/// A question over HTTP, and its answer: status, what is in it.
-fn http(at: &str, method: &str, path: &str, form: &str) -> (String, String) {
-    use std::io::{Read, Write};
-    let address = at.trim_start_matches("http://");
-    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).expect("set");
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: \
-         application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-        form.len()
-    )
-    .expect("written");
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    (status, body.to_owned())
 }
 
 #[test]

@@ -22,13 +22,17 @@ pub(crate) enum Failure {
     /// What was asked makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// What was read is not what was to be read.
+    #[error("{0}")]
+    Input(String),
 }
 
 impl Failure {
-    /// The exit code, as etcdctl's: 128 for bad arguments, else 1.
+    /// The exit code, as etcdctl's: 128 for bad arguments, 3 for bad input, else 1.
     pub fn code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 128,
+            Failure::Input(_) => 3,
             _ => 1,
         }
     }

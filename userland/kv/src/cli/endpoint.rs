@@ -1,7 +1,7 @@
-//! `endpoint`, `alarm`, `defrag`, `move-leader`, `check`: how the members are.
+//! `endpoint`, `alarm`, `defrag`, `move-leader`: how the members are.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Global;
 use super::client::{Client, Failure};
@@ -254,77 +254,5 @@ impl MoveLeader {
             }
         }
         Err(Failure::Usage(format!("no leader endpoint given at {:?}", global.endpoints)))
-    }
-}
-
-#[derive(clap::Subcommand)]
-pub(crate) enum Check {
-    /// Writes for a while and judges how fast that was
-    Perf {
-        /// s, m, l or xl
-        #[arg(long, default_value = "s")]
-        load: String,
-        #[arg(long, default_value = "/etcdctl-check-perf/")]
-        prefix: String,
-        /// Seconds
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
-    },
-}
-
-impl Check {
-    pub async fn run(self, client: &Client) -> Result<ExitCode, Failure> {
-        let Check::Perf { load, prefix, seconds } = self;
-        let (rate, clients) = match load.as_str() {
-            "s" | "small" => (150u32, 50u32),
-            "m" | "medium" => (1000, 200),
-            "l" | "large" => (8000, 500),
-            "xl" | "xLarge" => (15000, 1000),
-            _ => return Err(Failure::Usage(format!("unknown load option {load}"))),
-        };
-        let until = Instant::now() + Duration::from_secs(seconds);
-        let pace = Duration::from_secs(1) * clients / rate;
-        let tasks: Vec<_> = (0..clients)
-            .map(|number| {
-                let mut kv = KvClient::new(client.channel.clone());
-                let prefix = prefix.clone();
-                tokio::spawn(async move {
-                    let mut took = Vec::new();
-                    let mut next = Instant::now() + pace * number / clients;
-                    while next < until {
-                        tokio::time::sleep_until(next.into()).await;
-                        let key = format!("{prefix}{number}-{}", took.len()).into();
-                        let began = Instant::now();
-                        kv.put(PutRequest { key, value: vec![b'x'; 1024].into(), ..PutRequest::default() })
-                            .await?;
-                        took.push(began.elapsed().as_secs_f64());
-                        next = (next + pace).max(Instant::now());
-                    }
-                    Ok::<_, tonic::Status>(took)
-                })
-            })
-            .collect();
-        let mut took = Vec::new();
-        for task in tasks {
-            took.extend(task.await.map_err(|error| Failure::Usage(error.to_string()))??);
-        }
-        let (key, range_end) = super::keys::span(&prefix, None, true, false)?;
-        let delete = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
-        KvClient::new(client.channel.clone()).delete_range(client.stream(delete)).await?;
-        let count = took.len().max(1) as f64;
-        let mean = took.iter().sum::<f64>() / count;
-        let deviation = (took.iter().map(|t| (t - mean).powi(2)).sum::<f64>() / count).sqrt();
-        let slowest = took.iter().copied().fold(0.0, f64::max);
-        let throughput = took.len() as f64 / seconds.max(1) as f64;
-        let mut good = true;
-        let mut judge = |pass: bool, text: String| {
-            good &= pass;
-            println!("{}: {text}", if pass { "PASS" } else { "FAIL" });
-        };
-        judge(throughput > f64::from(rate) * 0.9, format!("Throughput is {throughput:.0} writes/s"));
-        judge(slowest < 0.5, format!("Slowest request took {slowest:.6}s"));
-        judge(deviation < 0.1, format!("Stddev is {deviation:.6}s"));
-        println!("{}", if good { "PASS" } else { "FAIL" });
-        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

@@ -1,6 +1,7 @@
 //! `etcdctl`: the client, with etcd's verbs, flags, environment (`ETCDCTL_*`) and output. One group of verbs a file.
 
 mod auth;
+mod check;
 mod client;
 mod endpoint;
 mod keys;
@@ -11,6 +12,7 @@ mod output;
 mod snapshot;
 mod v2;
 mod watch;
+mod watch_session;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use client::url;
 use client::{Client, Failure};
 use output::Format;
 
@@ -117,7 +120,7 @@ enum Verb {
     MoveLeader(endpoint::MoveLeader),
     /// Measures the cluster
     #[command(subcommand)]
-    Check(endpoint::Check),
+    Check(check::Check),
     /// Saves, looks at and restores snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
@@ -194,7 +197,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Member(verb) => verb.run(&client).await?,
         Verb::Alarm(verb) => verb.run(&client).await?,
         Verb::MoveLeader(verb) => verb.run(&client, &global).await?,
-        Verb::Check(verb) => return verb.run(&client).await,
+        Verb::Check(verb) => return verb.run(&client, &global).await,
         Verb::Lock(verb) => return verb.run(&client).await,
         Verb::Elect(verb) => verb.run(&client).await?,
         Verb::Auth(verb) => verb.run(&client).await?,

@@ -16,9 +16,16 @@ use crate::proto::*;
 
 #[derive(clap::Args)]
 pub(crate) struct Watch {
-    /// KEY [END] [-- COMMAND ARGUMENT…]
-    #[arg(required = true, num_args = 1.., trailing_var_arg = false)]
+    /// KEY [END] [-- COMMAND ARGUMENT…]; without them, those of the environment
+    #[arg(num_args = 1.., trailing_var_arg = false)]
     words: Vec<String>,
+    /// Read `watch` and `progress` with their arguments from the standard input
+    #[arg(short, long)]
+    interactive: bool,
+    #[arg(skip = std::env::var("ETCDCTL_WATCH_KEY").unwrap_or_default())]
+    key: String,
+    #[arg(skip = std::env::var("ETCDCTL_WATCH_RANGE_END").unwrap_or_default())]
+    end: String,
     /// What to run at each change; it finds it in ETCD_WATCH_KEY and its like
     #[arg(last = true)]
     command: Vec<String>,
@@ -32,20 +39,28 @@ pub(crate) struct Watch {
     progress_notify: bool,
 }
 
-/// Begins to watch. The sender must live as long as the stream.
-async fn begin(
-    client: &Client,
-    create: WatchCreateRequest,
-) -> Result<(tokio::sync::mpsc::Sender<WatchRequest>, tonic::Streaming<WatchResponse>), Failure> {
-    let (send, requests) = tokio::sync::mpsc::channel(1);
-    let _ = send.send(WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }).await;
+/// A stream of watchers: what asks, and what is told. The sender must live as long as the stream.
+pub(super) type Stream = (tokio::sync::mpsc::Sender<WatchRequest>, tonic::Streaming<WatchResponse>);
+
+/// Begins to watch.
+async fn begin(client: &Client, create: WatchCreateRequest) -> Result<Stream, Failure> {
+    let first = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    open(client, Some(first)).await
+}
+
+/// Opens a stream with its first request, if there is one yet.
+pub(super) async fn open(client: &Client, first: Option<WatchRequest>) -> Result<Stream, Failure> {
+    let (send, requests) = tokio::sync::mpsc::channel(16);
+    if let Some(first) = first {
+        let _ = send.send(first).await;
+    }
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut watch = WatchClient::new(client.channel.clone()).max_decoding_message_size(usize::MAX);
     let answers = watch.watch(client.stream(requests)).await?.into_inner();
     Ok((send, answers))
 }
 
-fn canceled(answer: &WatchResponse) -> Failure {
+pub(super) fn canceled(answer: &WatchResponse) -> Failure {
     let why = match answer.compact_revision {
         0 => answer.cancel_reason.clone(),
         _ => crate::fault::Fault::Compacted.to_string(),
@@ -55,17 +70,43 @@ fn canceled(answer: &WatchResponse) -> Failure {
 }
 
 impl Watch {
-    pub async fn run(self, client: &Client) -> Result<(), Failure> {
-        let key = self.words.first().map(String::as_str).unwrap_or_default();
-        let (key, range_end) = span(key, self.words.get(1).map(String::as_str), self.prefix, false)?;
-        let create = WatchCreateRequest {
+    /// What is asked of the store.
+    pub(super) fn request(&self) -> Result<WatchCreateRequest, Failure> {
+        let (key, end) = match self.words.as_slice() {
+            [] => (&self.key, (!self.end.is_empty()).then_some(&self.end)),
+            [key, rest @ ..] => (key, rest.first()),
+        };
+        if end.is_some() && self.prefix {
+            return Err(Failure::Usage("`range_end` and `--prefix` are mutually exclusive".into()));
+        }
+        let (key, range_end) = span(key, end.map(String::as_str), self.prefix, false)?;
+        Ok(WatchCreateRequest {
             key,
             range_end,
             start_revision: self.rev,
             prev_kv: self.prev_kv,
             progress_notify: self.progress_notify,
             ..WatchCreateRequest::default()
-        };
+        })
+    }
+
+    /// Whether words, or the environment, name a key.
+    pub(super) fn has_key(&self) -> bool {
+        !self.words.is_empty() || !self.key.is_empty()
+    }
+
+    pub async fn run(self, client: &Client) -> Result<(), Failure> {
+        if !self.words.is_empty() && !self.key.is_empty() {
+            let text = "bad number of arguments (found conflicting environment key)";
+            return Err(Failure::Usage(text.into()));
+        }
+        if self.interactive {
+            return super::watch_session::run(client).await;
+        }
+        if !self.has_key() {
+            return Err(Failure::Usage("bad number of arguments".into()));
+        }
+        let create = self.request()?;
         let (_requests, mut answers) = begin(client, create).await?;
         while let Some(answer) = answers.next().await {
             let answer = answer?;
@@ -75,16 +116,24 @@ impl Watch {
             if answer.created {
                 continue;
             }
-            client.printer.print("WatchResponse", &answer, |out| {
-                for event in &answer.events {
-                    let _ = writeln!(out, "{}", event.r#type().as_str_name());
-                    event.prev_kv.iter().for_each(|kv| client.printer.pair(out, kv));
-                    event.kv.iter().for_each(|kv| client.printer.pair(out, kv));
-                }
-            });
-            self.react(&answer);
+            self.tell(client, &answer);
         }
         Ok(())
+    }
+
+    /// Prints what has changed, and runs the command for it.
+    pub(super) fn tell(&self, client: &Client, answer: &WatchResponse) {
+        if answer.events.is_empty() {
+            println!("progress notify: {}", answer.header.map_or(0, |header| header.revision));
+        }
+        client.printer.print("WatchResponse", answer, |out| {
+            for event in &answer.events {
+                let _ = writeln!(out, "{}", event.r#type().as_str_name());
+                event.prev_kv.iter().for_each(|kv| client.printer.pair(out, kv));
+                event.kv.iter().for_each(|kv| client.printer.pair(out, kv));
+            }
+        });
+        self.react(answer);
     }
 
     fn react(&self, answer: &WatchResponse) {

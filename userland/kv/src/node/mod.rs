@@ -4,6 +4,7 @@
 //! Requests that arrive while the disk works share its next write: that is the group commit.
 
 mod disk;
+pub mod latency;
 mod run;
 
 use std::collections::HashMap;
@@ -139,6 +140,8 @@ pub struct Shared {
     pub tokens: Mutex<HashMap<String, (String, Instant)>>,
     /// Counts.
     pub counts: Counts,
+    /// How fast followers answer, where this member leads.
+    pub latencies: Mutex<latency::Latencies>,
     /// Whether the member was removed or has failed.
     pub stopped: AtomicBool,
     /// Told once when it is.

@@ -71,6 +71,7 @@ pub fn start(
         v2_index: v2_seen,
         tokens: parking_lot::Mutex::default(),
         counts: Counts::default(),
+        latencies: parking_lot::Mutex::default(),
         stopped: AtomicBool::new(false),
         end: Notify::new(),
         paths,
@@ -176,6 +177,7 @@ impl Member {
     }
 
     fn stop(mut self) {
+        let _ = self.replica.disk.wal.settle();
         self.checkpoint.flush();
         self.shared.stopped.store(true, Ordering::SeqCst);
         self.pending.clear();
@@ -207,7 +209,10 @@ impl Member {
             }
             Input::Transfer(to) => self.replica.raft.transfer(to),
             Input::Lease(what, id, answer) => self.ask_lease(what, id, answer),
-            Input::Unreachable(id) => self.replica.raft.unreachable(id),
+            Input::Unreachable(id) => {
+                self.shared.latencies.lock().failed(id);
+                self.replica.raft.unreachable(id);
+            }
             Input::SnapshotFailed(id) => self.replica.raft.snapshot_failed(id),
             Input::Saved(index, term) => self.saved(index, term),
             Input::Stop => {}
@@ -241,6 +246,10 @@ impl Member {
 
     fn step(&mut self, message: Message) {
         match message.kind() {
+            Kind::AppendReply if !message.reject => {
+                self.shared.latencies.lock().answered(message.from, message.index, Instant::now());
+                self.replica.raft.step(message);
+            }
             Kind::Lease if self.replica.raft.is_leader() => {
                 let id = message.hint as i64;
                 let answer = self.lease_now(message.log_term, id);
@@ -261,7 +270,8 @@ impl Member {
                     let _ = answer.send((!message.reject).then_some(message.hint as i64));
                 }
             }
-            Kind::Append | Kind::Heartbeat | Kind::Snapshot if self.is_stranger(message.from) => {}
+            Kind::Append | Kind::Heartbeat | Kind::Commit | Kind::Snapshot
+                if self.is_stranger(message.from) => {}
             _ => self.replica.raft.step(message),
         }
     }
@@ -298,12 +308,15 @@ impl Member {
     fn turn(&mut self) -> Option<()> {
         self.release_held();
         self.begin_read();
-        let outbox = &self.outbox;
+        let (outbox, latencies) = (&self.outbox, &self.shared.latencies);
         let mut snapshots = Vec::new();
         let result = self.replica.turn(&mut |message| {
             if Replica::<FileDisk>::wants_snapshot(&message) {
                 snapshots.push(message);
             } else {
+                if let Some(last) = message.entries.last().filter(|_| message.kind() == Kind::Append) {
+                    latencies.lock().sent(message.to, last.index, Instant::now());
+                }
                 outbox(Output::Message(message));
             }
         });
@@ -320,8 +333,19 @@ impl Member {
             let view = self.shared.state.read().view();
             (self.outbox)(Output::Snapshot(message, view));
         }
+        if turn.installed {
+            let (index, _) = self.shared.state.read().applied();
+            self.saved = index;
+            self.checkpoint.discard();
+        }
+        // Who asked is answered first: everything else can wait for that.
+        let mut turn = turn;
+        let last = turn.applied.last().map(|applied| (applied.index, applied.term));
+        let removed = self.finish(&mut turn);
         self.publish(&turn);
-        let removed = self.finish(turn);
+        if let Some((index, term)) = last {
+            self.checkpoint.write(turn.changes, index, term);
+        }
         self.follow_leader();
         self.save_if_due();
         if removed {
@@ -353,7 +377,11 @@ impl Member {
             crate::state::record::Change::Record(record) => Some(record),
             _ => None,
         });
-        let woken = self.shared.hub.lock().publish(records);
+        let woken = {
+            let mut hub = self.shared.hub.lock();
+            hub.publish_to(state.mvcc.revision());
+            hub.publish(records)
+        };
         drop(state);
         let wakers = self.shared.wakers.lock();
         if turn.installed {
@@ -368,30 +396,21 @@ impl Member {
     }
 
     /// Answers those who asked. Returns whether this member is one no more.
-    fn finish(&mut self, turn: Turn) -> bool {
-        if turn.installed {
-            let (index, _) = self.shared.state.read().applied();
-            self.saved = index;
-            self.checkpoint.discard();
-        }
-        let Turn { applied, changes, reads, membership, .. } = turn;
-        if let Some(last) = applied.last() {
-            self.checkpoint.write(changes, last.index, last.term);
-        }
-        for applied in applied {
+    fn finish(&mut self, turn: &mut Turn) -> bool {
+        for applied in std::mem::take(&mut turn.applied) {
             self.note(&applied);
             if let Some((answer, _)) = self.pending.remove(&applied.id) {
                 let _ = answer.send(applied.result.map(|reply| (reply, applied.revision)));
             }
         }
-        for context in reads {
+        for context in std::mem::take(&mut turn.reads) {
             if let Some((_, answers, _)) = self.reading.take_if(|(reading, ..)| *reading == context) {
                 for answer in answers {
                     let _ = answer.send(Ok(()));
                 }
             }
         }
-        membership && self.shared.state.read().members.is_removed(self.shared.setup.member_id)
+        turn.membership && self.shared.state.read().members.is_removed(self.shared.setup.member_id)
     }
 
     /// What lives beside the state: deadlines and tokens.
@@ -437,6 +456,7 @@ impl Member {
         };
         let leads = raft.is_leader();
         if leads && !self.led {
+            self.shared.latencies.lock().clear();
             let leases: Vec<(i64, i64)> =
                 self.shared.state.read().leases.iter().map(|(id, lease)| (id, lease.ttl)).collect();
             let grace = self.shared.setup.election.as_millis() as u64;
@@ -446,7 +466,8 @@ impl Member {
         self.led = leads;
         let counts = &self.shared.counts;
         self.standing.send_if_modified(|old| {
-            let moved = *old != standing;
+            // How far things are is looked up by who wants to know: nobody is woken for it.
+            let moved = (old.leader, old.term) != (standing.leader, standing.term);
             if old.leader != standing.leader {
                 counts.leader_changes.fetch_add(1, Ordering::Relaxed);
             }
@@ -472,7 +493,8 @@ impl Member {
         if self.replica.raft.is_leader() {
             self.expire();
         }
-        match self.replica.disk.wal.prepare() {
+        let wal = &mut self.replica.disk.wal;
+        match wal.settle().and_then(|()| wal.prepare()) {
             Ok(()) => self.full.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.full.swap(true, Ordering::Relaxed) {

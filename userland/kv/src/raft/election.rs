@@ -72,7 +72,7 @@ impl Raft {
                 }
                 self.become_follower(message.term, NOBODY);
             }
-            Kind::Append | Kind::Heartbeat | Kind::Snapshot => {
+            Kind::Append | Kind::Heartbeat | Kind::Commit | Kind::Snapshot => {
                 self.become_follower(message.term, message.from)
             }
             _ => self.become_follower(message.term, NOBODY),

@@ -323,6 +323,7 @@ impl Raft {
             Kind::VoteReply | Kind::PreVoteReply => self.on_vote_reply(&message),
             Kind::Append => self.on_append(message),
             Kind::Heartbeat => self.on_heartbeat(&message),
+            Kind::Commit => self.on_commit(&message),
             Kind::Snapshot => self.on_snapshot(message),
             Kind::AppendReply => self.on_append_reply(&message),
             Kind::HeartbeatReply => self.on_heartbeat_reply(&message),
@@ -340,7 +341,7 @@ impl Raft {
     fn answer_the_past(&mut self, message: &Message) {
         let reply = match message.kind() {
             // A leader that was cut off has to learn that its time is over.
-            Kind::Append | Kind::Heartbeat => Kind::AppendReply,
+            Kind::Append | Kind::Heartbeat | Kind::Commit => Kind::AppendReply,
             Kind::PreVote => Kind::PreVoteReply,
             _ => return,
         };

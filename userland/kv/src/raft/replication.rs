@@ -72,12 +72,16 @@ impl Raft {
 
     pub(super) fn send_heartbeats(&mut self) {
         let round = self.round;
-        let to: Vec<(u64, u64)> =
-            self.progress.iter().map(|(id, progress)| (*id, progress.matched)).collect();
-        for (to, matched) in to {
+        let to: Vec<(u64, u64, u64)> = self
+            .progress
+            .iter()
+            .map(|(id, progress)| (*id, progress.matched, progress.next.saturating_sub(1)))
+            .collect();
+        for (to, matched, index) in to {
             let commit = self.log.committed().min(matched);
             let kind = Kind::Heartbeat.into();
-            self.send(Message { kind, to, commit, context: round, ..Message::default() });
+            // The index is what was sent before it: the reply brings it back.
+            self.send(Message { kind, to, commit, index, context: round, ..Message::default() });
         }
     }
 
@@ -108,8 +112,15 @@ impl Raft {
     pub(super) fn on_heartbeat(&mut self, message: &Message) {
         self.follow(message.from);
         self.log.commit(message.commit);
-        let (to, context) = (message.from, message.context);
-        self.send(Message { kind: Kind::HeartbeatReply.into(), to, context, ..Message::default() });
+        let (to, context, index) = (message.from, message.context, message.index);
+        self.send(Message { kind: Kind::HeartbeatReply.into(), to, context, index, ..Message::default() });
+    }
+
+    pub(super) fn on_commit(&mut self, message: &Message) {
+        self.follow(message.from);
+        if self.log.term(message.index) == Some(message.log_term) {
+            self.log.commit(message.commit.min(message.index));
+        }
     }
 
     pub(super) fn on_snapshot(&mut self, message: Message) {
@@ -160,14 +171,13 @@ impl Raft {
         };
         progress.active = true;
         progress.round = progress.round.max(message.context);
-        // What was sent may have been lost: one more may go out.
-        if progress.feed == Feed::Probe {
-            progress.in_flight = 0;
-        } else if progress.feed == Feed::Stream {
-            if progress.matched < last && progress.in_flight > 0 {
-                progress.probe();
-            }
-            progress.in_flight = 0;
+        match progress.feed {
+            // What was sent may have been lost: one more may go out.
+            Feed::Probe => progress.in_flight = 0,
+            // Replies come in the order of what they answer: what went before this heartbeat is lost.
+            Feed::Stream if progress.matched < message.index => progress.probe(),
+            Feed::Stream if progress.matched + 1 == progress.next => progress.in_flight = 0,
+            _ => {}
         }
         let behind = progress.matched < last;
         self.release_reads();
@@ -207,8 +217,9 @@ impl Raft {
             .map(|(id, _)| *id)
             .collect();
         for to in idle {
-            let (log_term, before) = (self.log.last_term(), last);
-            self.send_append(to, before, log_term, Vec::new());
+            let (kind, commit) = (Kind::Commit.into(), self.log.committed());
+            let log_term = self.log.last_term();
+            self.send(Message { kind, to, index: last, log_term, commit, ..Message::default() });
         }
     }
 

@@ -13,7 +13,7 @@ use crate::state::Reply;
 use crate::state::auth::Caller;
 
 /// Hashing takes its time on purpose; others must not wait for it.
-async fn hash(password: String) -> Result<String, Fault> {
+pub(super) async fn hash(password: String) -> Result<String, Fault> {
     tokio::task::spawn_blocking(move || password::hash(&password)).await.map_err(|_| Fault::Stopped)
 }
 

@@ -9,6 +9,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -217,12 +219,18 @@ impl Block {
 pub struct Lenient<S> {
     stream: S,
     walk: Walk,
+    heard: Arc<AtomicU64>,
 }
 
 impl<S> Lenient<S> {
     /// Wraps a connection before its first octet is read.
     pub fn new(stream: S) -> Lenient<S> {
-        Lenient { stream, walk: Walk::new() }
+        Lenient { stream, walk: Walk::new(), heard: Arc::default() }
+    }
+
+    /// How many octets the client has sent so far.
+    pub fn heard(&self) -> Arc<AtomicU64> {
+        self.heard.clone()
     }
 }
 
@@ -233,11 +241,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lenient<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let Lenient { stream, walk } = &mut *self;
+        let Lenient { stream, walk, heard } = &mut *self;
         let result = Pin::new(stream).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = result
             && let Some(fresh) = buf.filled_mut().get_mut(before..)
         {
+            heard.fetch_add(fresh.len() as u64, Ordering::Relaxed);
             walk.pass(fresh);
         }
         result
@@ -284,6 +293,16 @@ mod tests {
         bytes.extend_from_slice(&[0, 0, block.len() as u8, HEADERS, 4, 0, 0, 0, 1]);
         bytes.extend_from_slice(&block);
         bytes
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_walked_through(bytes: Vec<u8>, step in 1..9usize) {
+            for mut sent in [bytes.clone(), [PREFACE, &bytes].concat()] {
+                let mut walk = Walk::new();
+                sent.chunks_mut(step).for_each(|part| walk.pass(part));
+            }
+        }
     }
 
     #[test]

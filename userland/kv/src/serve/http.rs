@@ -60,7 +60,7 @@ impl Api {
             "/health" | "/version" | "/metrics" => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "Method Not Allowed\n")
             }
-            _ if path == "/v2" || path.starts_with("/v2/") => self.v2(request).await,
+            _ if path == "/v2" || path.starts_with("/v2/") => self.v2(request, &peer).await,
             _ => text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n"),
         }
     }

@@ -41,12 +41,10 @@ impl Maintenance for Api {
         let request = request.into_inner();
         if request.action() == AlarmAction::Get {
             let alarms = self.node.state.read().alarms().collect();
-            return Ok(Response::new(AlarmResponse { header: Some(self.node.header()), alarms }));
+            return Ok(Response::new(AlarmResponse { header: None, alarms }));
         }
         match self.node.propose(caller, Command::Alarm(request)).await? {
-            (Reply::Alarms(alarms), revision) => {
-                Ok(Response::new(AlarmResponse { header: Some(self.node.header_at(revision)), alarms }))
-            }
+            (Reply::Alarms(alarms), _) => Ok(Response::new(AlarmResponse { header: None, alarms })),
             _ => Err(Fault::Stopped.into()),
         }
     }
@@ -82,7 +80,7 @@ impl Maintenance for Api {
     ) -> Result<Response<DefragmentResponse>, Status> {
         // Nothing is ever fragmented here: what is compacted is gone.
         self.check_admin(&request)?;
-        Ok(Response::new(DefragmentResponse { header: Some(self.node.header()) }))
+        Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
@@ -173,7 +171,7 @@ impl Maintenance for Api {
             Ok(Ok(_)) => {}
             _ => return Err(Fault::Timeout.into()),
         }
-        Ok(Response::new(MoveLeaderResponse { header: Some(self.node.header()) }))
+        Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 }
 

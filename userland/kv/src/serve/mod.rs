@@ -6,7 +6,7 @@ mod authority;
 mod cluster;
 pub mod connection;
 mod gateway;
-mod http;
+pub(crate) mod http;
 mod kv;
 mod lease;
 mod lock;
@@ -15,6 +15,8 @@ mod metrics;
 mod stats;
 pub mod tls;
 mod v2;
+mod v2_auth;
+mod v2_users;
 mod watch;
 
 pub(crate) use gateway::descriptors;
@@ -98,6 +100,19 @@ pub struct Api {
 pub struct Peer {
     /// The common name of the certificate that was checked.
     pub common_name: Option<String>,
+}
+
+/// A message over the limit is refused in the words of etcd's library, which clients look for.
+fn worded_as_gos(mut response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    let sizes = status.message().strip_prefix("Error, decoded message length too large: found ");
+    let sizes = sizes.and_then(|rest| rest.strip_suffix(" bytes")?.split_once(" bytes, the limit is: "));
+    if let Some((found, limit)) = sizes {
+        let text = format!("grpc: received message larger than max ({found} vs. {limit})");
+        let refusal = Status::resource_exhausted(text).into_http::<Body>();
+        response.headers_mut().extend(refusal.headers().clone());
+    }
+    response
 }
 
 impl Api {
@@ -200,6 +215,7 @@ impl Api {
             "grpc.health.v1.Health" => call!(HealthServer),
             _ => Status::unimplemented(format!("unknown service {service}")).into_http(),
         };
+        let response = worded_as_gos(response);
         let code = response
             .headers()
             .get("grpc-status")

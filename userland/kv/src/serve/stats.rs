@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::node::latency::Follower;
 use crate::node::{self, Standing};
 use crate::state::v2::{self, Count};
 
@@ -112,6 +113,20 @@ pub fn member(name: &str, id: u64, standing: &Standing, reign: &Reign, counts: &
         },
         "recvAppendRequestCnt": count(&counts.appends_received),
         "sendAppendRequestCnt": count(&counts.appends_sent),
+    })
+}
+
+/// One follower in `/v2/stats/leader`.
+pub fn follower(follower: &Follower) -> Value {
+    json!({
+        "latency": {
+            "current": follower.current,
+            "average": follower.average(),
+            "standardDeviation": follower.deviation(),
+            "minimum": follower.minimum,
+            "maximum": follower.maximum,
+        },
+        "counts": { "fail": follower.fail, "success": follower.success },
     })
 }
 

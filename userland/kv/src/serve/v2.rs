@@ -15,7 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::http::{body, text};
 use super::stats;
-use super::{AnyBody, Api};
+use super::v2_auth::{Asker, unauthorized};
+use super::{AnyBody, Api, Peer};
 use crate::fault::Fault;
 use crate::form;
 use crate::node::wall_clock;
@@ -29,7 +30,7 @@ use crate::state::v2::{Shown, V2Error, V2Event, clean};
 /// How long a watcher waits before it is told that nothing came.
 const WAIT: Duration = Duration::from_secs(300);
 /// Bytes of a form.
-const FORM_MAX: usize = 2 << 20;
+pub(super) const FORM_MAX: usize = 2 << 20;
 
 fn member_json(member: &Member) -> Value {
     json!({
@@ -143,15 +144,17 @@ impl Api {
         self.node.state.read().v2.index()
     }
 
-    pub(super) async fn v2(&self, request: Request<Incoming>) -> Response<AnyBody> {
+    pub(super) async fn v2(&self, request: Request<Incoming>, peer: &Peer) -> Response<AnyBody> {
         if !self.manners.v2 {
             return text(StatusCode::NOT_FOUND, "text/plain", "404 page not found\n");
         }
         let path = request.uri().path().to_owned();
         let mut response = if path == "/v2/keys" || path.starts_with("/v2/keys/") {
-            self.v2_keys(request).await
+            self.v2_keys(request, peer).await
+        } else if let Some(path) = path.strip_prefix("/v2/auth/") {
+            self.v2_auth(path, request, peer).await
         } else {
-            self.v2_other(&path, request).await
+            self.v2_other(&path, request, peer).await
         };
         let cluster = format!("{:x}", self.node.setup.cluster_id);
         if let Ok(value) = HeaderValue::from_str(&cluster) {
@@ -160,10 +163,12 @@ impl Api {
         response
     }
 
-    async fn v2_keys(&self, request: Request<Incoming>) -> Response<AnyBody> {
-        let path = form::decode(request.uri().path().trim_start_matches("/v2/keys"), false);
+    async fn v2_keys(&self, request: Request<Incoming>, peer: &Peer) -> Response<AnyBody> {
+        let path = request.uri().path();
+        let path = clean(&form::decode(path.strip_prefix("/v2/keys").unwrap_or(path), false));
         let mut fields = form::parse(request.uri().query().unwrap_or_default());
         let method = request.method().clone();
+        let asker = Asker::of(request.headers(), peer);
         if matches!(method, Method::PUT | Method::POST) {
             let bytes = match body(request, FORM_MAX).await {
                 Ok(bytes) => bytes,
@@ -173,25 +178,34 @@ impl Api {
             fields.extend(form::parse(&String::from_utf8_lossy(&bytes)));
         }
         let answer = match method {
-            Method::GET | Method::HEAD => self.v2_get(&path, &fields).await,
-            Method::PUT | Method::POST | Method::DELETE => self.v2_change(&method, &path, &fields).await,
+            Method::GET | Method::HEAD => self.v2_get(&asker, path, &fields).await,
+            Method::PUT | Method::POST | Method::DELETE => {
+                self.v2_change(&asker, &method, &path, &fields).await
+            }
             _ => return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "Method Not Allowed\n"),
         };
         answer.unwrap_or_else(|error| self.v2_error(&error))
     }
 
-    async fn v2_get(&self, path: &str, fields: &Fields) -> Result<Response<AnyBody>, V2Error> {
+    async fn v2_get(
+        &self,
+        asker: &Asker,
+        path: String,
+        fields: &Fields,
+    ) -> Result<Response<AnyBody>, V2Error> {
         // What makes no sense has no place in history.
         let index = 0;
-        let path = clean(path);
         let recursive = truth(fields, "recursive", index)?.unwrap_or(false);
         let sorted = truth(fields, "sorted", index)?.unwrap_or(false);
         let since = count(fields, "waitIndex", 203, index)?;
         let stream = truth(fields, "stream", index)?.unwrap_or(false);
-        if truth(fields, "wait", index)?.unwrap_or(false) {
+        let wait = truth(fields, "wait", index)?.unwrap_or(false);
+        let quorum = truth(fields, "quorum", index)?.unwrap_or(false);
+        self.v2_check(asker, &path, false, recursive).await?;
+        if wait {
             return self.v2_watch(path, recursive, since.filter(|since| *since > 0), stream);
         }
-        if truth(fields, "quorum", index)?.unwrap_or(false) {
+        if quorum {
             self.node.linearize().await.map_err(|fault| raft_error(fault, self.v2_index()))?;
         }
         let state = self.node.state.read();
@@ -254,6 +268,7 @@ impl Api {
 
     async fn v2_change(
         &self,
+        asker: &Asker,
         method: &Method,
         path: &str,
         fields: &Fields,
@@ -306,6 +321,7 @@ impl Api {
             ..V2Request::default()
         };
         let no_value = truth(fields, "noValueOnSuccess", index)?.unwrap_or(false);
+        self.v2_check(asker, path, true, request.recursive).await?;
         match self.node.propose(Caller::default(), Command::V2(request)).await {
             Ok((Reply::V2(Ok(event)), _)) => {
                 if no_value && matches!(event.action, "set" | "compareAndSwap" | "create" | "update") {
@@ -321,9 +337,14 @@ impl Api {
         }
     }
 
-    async fn v2_other(&self, path: &str, request: Request<Incoming>) -> Response<AnyBody> {
+    async fn v2_other(&self, path: &str, request: Request<Incoming>, peer: &Peer) -> Response<AnyBody> {
         let ok = |json: &Value| text(StatusCode::OK, "application/json", format!("{json}\n"));
         let method = request.method().clone();
+        let changes_members =
+            path.starts_with("/v2/members") && matches!(method, Method::POST | Method::PUT | Method::DELETE);
+        if changes_members && !self.v2_is_root(&Asker::of(request.headers(), peer)).await {
+            return unauthorized();
+        }
         match (path.trim_end_matches('/'), &method) {
             ("/v2/machines", &Method::GET) => {
                 let urls: Vec<String> =
@@ -352,10 +373,11 @@ impl Api {
                 if standing.leader != self.node.setup.member_id {
                     return v2_members_error(StatusCode::FORBIDDEN, "not current leader");
                 }
+                let latencies = self.node.latencies.lock().clone();
                 let followers: Map<String, Value> = standing
                     .matched
                     .iter()
-                    .map(|(id, matched)| (format!("{id:x}"), json!({ "match": matched })))
+                    .map(|(id, _)| (format!("{id:x}"), stats::follower(&latencies.of(*id))))
                     .collect();
                 ok(&json!({ "leader": format!("{:x}", standing.leader), "followers": followers }))
             }
@@ -434,7 +456,7 @@ fn raft_error(fault: Fault, index: u64) -> V2Error {
     V2Error { code, cause: fault.to_string(), index }
 }
 
-fn v2_members_error(status: StatusCode, message: &str) -> Response<AnyBody> {
+pub(super) fn v2_members_error(status: StatusCode, message: &str) -> Response<AnyBody> {
     text(status, "application/json", json!({ "message": message }).to_string())
 }
 

@@ -225,7 +225,8 @@ impl Session {
                         compact_revision,
                         ..WatchResponse::default()
                     };
-                    self.send(revision, response).await?;
+                    // So etcd says it: where the history is now is no matter of this watcher.
+                    self.send(0, response).await?;
                 }
                 News::Events(events) if fragment => self.send_parts(watch_id, events, revision).await?,
                 News::Events(events) => {
@@ -258,9 +259,8 @@ impl Session {
     /// Says how far all watchers of the stream are, once that is one place.
     async fn answer_progress(&mut self) -> Option<()> {
         let revision = {
-            let state = self.api.node.state.read();
-            let synced = self.api.node.hub.lock().is_synced(self.stream.id);
-            synced.then(|| state.mvcc.revision())
+            let hub = self.api.node.hub.lock();
+            hub.is_synced(self.stream.id).then(|| hub.published())
         };
         match revision {
             Some(revision) if self.progress_asked => {
@@ -273,10 +273,9 @@ impl Session {
 
     async fn tell_progress(&mut self) -> Option<()> {
         let (revision, ids) = {
-            let state = self.api.node.state.read();
             let hub = self.api.node.hub.lock();
             let synced = hub.is_synced(self.stream.id);
-            (state.mvcc.revision(), if synced { hub.wants_progress(self.stream.id) } else { Vec::new() })
+            (hub.published(), if synced { hub.wants_progress(self.stream.id) } else { Vec::new() })
         };
         for watch_id in ids {
             self.send(revision, WatchResponse { watch_id, ..WatchResponse::default() }).await?;

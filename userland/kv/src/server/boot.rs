@@ -239,13 +239,21 @@ pub fn load(paths: &Paths, replay: &Replay) -> Result<(State, bool), Damage> {
             eprintln!("etcd: {error}; the applied state is made anew from the snapshot and the log")
         }
     }
+    let state = load_snapshot(paths, replay)?;
+    Ok((state, true))
+}
+
+/// The newest snapshot that the log goes on from.
+fn load_snapshot(paths: &Paths, replay: &Replay) -> Result<State, Damage> {
+    let first = replay.entries.first().map(|entry| entry.index);
+    let fits = |index: u64| first.is_none_or(|first| index + 1 >= first);
     let mut damage = None;
-    for (index, path) in &snapshots {
+    for (index, path) in &snapshot::list(&paths.snapshots)? {
         if !fits(*index) {
             break;
         }
         match snapshot::read(path) {
-            Ok(state) => return Ok((state, true)),
+            Ok(state) => return Ok(state),
             Err(error) => {
                 eprintln!("etcd: {error}; an older snapshot is looked for");
                 damage.get_or_insert(error);
@@ -254,7 +262,7 @@ pub fn load(paths: &Paths, replay: &Replay) -> Result<(State, bool), Damage> {
     }
     match damage {
         Some(error) => Err(error),
-        None if first.is_none_or(|first| first == 1) => Ok((State::default(), true)),
+        None if first.is_none_or(|first| first == 1) => Ok(State::default()),
         None => Err(Damage::Missing {
             path: paths.snapshots.clone(),
             what: "there is no snapshot that the log goes on from".into(),
@@ -262,23 +270,40 @@ pub fn load(paths: &Paths, replay: &Replay) -> Result<(State, bool), Damage> {
     }
 }
 
-/// Applies all that is decided and leaves this member alone in its cluster.
-fn alone(booted: &mut Booted) -> Result<(), BootError> {
-    let (wal, replay) = &mut booted.log;
-    let (applied, mut term) = booted.state.applied();
+/// Applies all that the log says is decided. Returns index and term of the last of it.
+fn catch_up(state: &mut State, replay: &Replay) -> (u64, u64) {
+    let (applied, mut term) = state.applied();
     let mut index = applied;
     for entry in replay.entries.iter().filter(|entry| entry.index > applied) {
         if entry.index > replay.hard_state.commit {
             break;
         }
-        let _ = crate::replica::apply_entry(&mut booted.state, entry);
+        let _ = crate::replica::apply_entry(state, entry);
         (index, term) = (entry.index, entry.term);
     }
+    let _ = state.take_changes();
+    (index, term)
+}
+
+/// Everything that is decided in a data directory, which is left as it is; its member may run meanwhile.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn decided(paths: &Paths) -> Result<State, Damage> {
+    let replay = Wal::read(&paths.wal)?;
+    let mut state = load_snapshot(paths, &replay)?;
+    catch_up(&mut state, &replay);
+    Ok(state)
+}
+
+/// Applies all that is decided and leaves this member alone in its cluster.
+fn alone(booted: &mut Booted) -> Result<(), BootError> {
+    let (wal, replay) = &mut booted.log;
+    let (index, term) = catch_up(&mut booted.state, replay);
     let id = booted.setup.member_id;
     let own = booted.state.members.get(id).cloned().unwrap_or(Member { id, ..Member::default() });
     booted.state.members.replace([Member { is_learner: false, ..own }]);
     booted.state.mark(index, term);
-    let _ = booted.state.take_changes();
     snapshot::write(&booted.paths.snapshots.join(snapshot::name(index, term)), &booted.state.view())?;
     let hard_state = HardState { commit: index, ..replay.hard_state };
     wal.reset(index, hard_state)?;

@@ -7,7 +7,8 @@ mod discovery;
 pub mod discovery_service;
 mod founders;
 mod gateway;
-mod http_client;
+mod grpc_proxy;
+pub(crate) mod http_client;
 pub mod peer;
 mod proxy;
 mod srv;
@@ -64,12 +65,7 @@ fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
 pub fn main(args: Vec<OsString>) -> ExitCode {
     match args.get(1).and_then(|word| word.to_str()) {
         Some("gateway") => return gateway::main(args.into_iter().skip(1).collect()),
-        Some("grpc-proxy") => {
-            eprintln!(
-                "etcd: grpc-proxy is not there; `etcd gateway start` passes connections on to the members"
-            );
-            return ExitCode::FAILURE;
-        }
+        Some("grpc-proxy") => return grpc_proxy::main(args.into_iter().skip(1).collect()),
         _ => {}
     }
     let config = match read_config(args) {
@@ -159,7 +155,11 @@ async fn run(config: &Config) -> Result<(), BootError> {
     let files = client_files(config);
     for (listener, secure) in client_listeners {
         let tls = secure.then(|| files.server().map(Arc::new)).transpose().map_err(text)?;
-        tokio::spawn(connection::serve(listener, tls, api.clone()));
+        let api = api.clone();
+        tokio::spawn(connection::serve(listener, tls, move |request, peer| {
+            let api = api.clone();
+            async move { api.answer(request, peer).await }
+        }));
     }
     tokio::spawn(publish(node.clone(), config.clone()));
     compact::start(&node, config)?;
@@ -269,14 +269,22 @@ fn ready() -> io::Result<()> {
     socket.send_to_addr(b"READY=1", &address).map(drop)
 }
 
-/// Until a signal comes, or the member cannot go on.
-async fn wait_for_end(node: &Node) -> Result<(), BootError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
-    let end = node.end.notified();
+/// Until a signal says to end.
+async fn until_told() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Until a signal comes, or the member cannot go on.
+async fn wait_for_end(node: &Node) -> Result<(), BootError> {
+    let end = node.end.notified();
+    tokio::select! {
+        told = until_told() => told.map_err(text)?,
         () = end => {
             return if node.state.read().members.is_removed(node.setup.member_id) {
                 Ok(())

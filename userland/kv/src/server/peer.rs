@@ -309,14 +309,22 @@ async fn write_frame(to: &mut (impl AsyncWrite + Unpin), message: &Message) -> i
     to.write_all(&payload).await
 }
 
-async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Message> {
+/// Reads the next message of a stream.
+///
+/// # Errors
+/// Where it ends, or what comes is no message.
+pub async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Message> {
     let length = from.read_u32().await? as usize;
     let sum = from.read_u32().await?;
     if length > FRAME_MAX {
         return Err(io::Error::other("the frame is too large"));
     }
-    let mut payload = vec![0u8; length];
-    tokio::time::timeout(PATIENCE, from.read_exact(&mut payload)).await??;
+    // Memory is taken as bytes come: a length alone costs nothing.
+    let mut payload = Vec::new();
+    let mut rest = from.take(length as u64);
+    if tokio::time::timeout(PATIENCE, rest.read_to_end(&mut payload)).await?? < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     if crc32fast::hash(&payload) != sum {
         return Err(io::Error::other("the frame does not match its checksum"));
     }

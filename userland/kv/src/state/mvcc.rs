@@ -324,15 +324,16 @@ fn passes(record: &Record, request: &RangeRequest) -> bool {
 }
 
 fn sort(records: &mut [&Arc<Record>], order: SortOrder, target: SortTarget) {
+    // Keys that are equal in it stay in their order, whichever way it is sorted.
+    let descends = order == SortOrder::Descend;
+    let by = |compare: std::cmp::Ordering| if descends { compare.reverse() } else { compare };
     match target {
         _ if order == SortOrder::None => {}
+        SortTarget::Key if descends => records.reverse(),
         SortTarget::Key => {}
-        SortTarget::Version => records.sort_by_key(|record| record.version),
-        SortTarget::Create => records.sort_by_key(|record| record.created),
-        SortTarget::Mod => records.sort_by_key(|record| record.modified.main),
-        SortTarget::Value => records.sort_by(|a, b| a.value.cmp(&b.value)),
-    }
-    if order == SortOrder::Descend {
-        records.reverse();
+        SortTarget::Version => records.sort_by(|a, b| by(a.version.cmp(&b.version))),
+        SortTarget::Create => records.sort_by(|a, b| by(a.created.cmp(&b.created))),
+        SortTarget::Mod => records.sort_by(|a, b| by(a.modified.main.cmp(&b.modified.main))),
+        SortTarget::Value => records.sort_by(|a, b| by(a.value.cmp(&b.value))),
     }
 }

@@ -144,6 +144,11 @@ pub fn has_put(request: &TxnRequest) -> bool {
     })
 }
 
+/// The header of a transaction within another is there, and says nothing.
+fn inner(reply: TxnResponse) -> TxnResponse {
+    TxnResponse { header: Some(ResponseHeader::default()), ..reply }
+}
+
 fn inner_header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader { revision, ..ResponseHeader::default() })
 }
@@ -170,7 +175,7 @@ impl State {
         for op in &chosen.ops {
             let response = match op {
                 Chosen::Op(Request::RequestRange(range)) => Response::ResponseRange(self.range(range)?),
-                Chosen::Txn(branch) => Response::ResponseTxn(self.read_txn(branch.request)?),
+                Chosen::Txn(branch) => Response::ResponseTxn(inner(self.read_txn(branch.request)?)),
                 Chosen::Op(_) => continue,
             };
             responses.push(ResponseOp { response: Some(response) });
@@ -270,7 +275,7 @@ impl State {
         let mut responses = Vec::with_capacity(branch.ops.len());
         for op in &branch.ops {
             let response = match op {
-                Chosen::Txn(branch) => Response::ResponseTxn(self.run(branch)?),
+                Chosen::Txn(branch) => Response::ResponseTxn(inner(self.run(branch)?)),
                 Chosen::Op(Request::RequestRange(range)) => Response::ResponseRange(self.range(range)?),
                 Chosen::Op(Request::RequestPut(put)) => Response::ResponsePut(self.put(put)),
                 Chosen::Op(Request::RequestDeleteRange(delete)) => {

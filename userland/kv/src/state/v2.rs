@@ -154,6 +154,14 @@ pub struct Tree {
 
 type Answer = Result<V2Event, V2Error>;
 
+/// Where users and roles are: a path that no client can name, for theirs begin with `/`.
+pub const SECURITY: &str = "2";
+
+/// Whether a path is of users and roles.
+fn is_of_security(path: &str) -> bool {
+    path.strip_prefix(SECURITY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// A path without empty parts.
 pub fn clean(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
@@ -326,7 +334,7 @@ impl Tree {
     }
 
     fn carry_out(&mut self, request: &V2Request, changes: &mut Vec<Change>) -> Answer {
-        let path = clean(&request.path);
+        let path = if is_of_security(&request.path) { request.path.clone() } else { clean(&request.path) };
         match request.method() {
             Method::Get => self.get(&path, request.recursive),
             Method::Expire => {

@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +27,8 @@ const CACHE: u64 = 16 << 20;
 const QUEUE: usize = 1 << 16;
 /// Changes that go to sled in one batch.
 const TOGETHER: usize = 4096;
+/// How long changes gather: nobody waits for sled, and to wake it for each of them costs more than all it does.
+const GATHER: Duration = Duration::from_millis(100);
 /// The key of the sum of all other records; no bucket's records begin like this.
 const SUM: &[u8] = b"\xffsum";
 
@@ -166,9 +169,15 @@ fn follow(path: &Path, fresh: Option<View>, receive: &Receiver<Work>) -> sled::R
         follower.begin(&view)?;
     }
     let mut waiting = None;
+    // More is waiting than goes together.
+    let mut is_late = false;
     while let Some(work) = waiting.take().or_else(|| receive.recv().ok()) {
         match work {
             Work::Batch(mut changes, mut index, mut term) => {
+                if !is_late {
+                    std::thread::sleep(GATHER);
+                }
+                is_late = false;
                 // What has gathered meanwhile goes together.
                 while changes.len() < TOGETHER {
                     match receive.try_recv() {
@@ -182,6 +191,7 @@ fn follow(path: &Path, fresh: Option<View>, receive: &Receiver<Work>) -> sled::R
                         }
                     }
                 }
+                is_late |= changes.len() >= TOGETHER;
                 changes.extend(applied_changes(index, term));
                 follower.apply(&changes)?;
             }

@@ -62,6 +62,8 @@ pub struct Wal {
     fresh: bool,
     identity: Identity,
     hard_state: HardState,
+    /// The last promise differs from the one in the file, in how far things are decided: no promise needs that.
+    unwritten: bool,
     last_index: u64,
     synced: u64,
     buffer: Vec<u8>,
@@ -189,6 +191,7 @@ impl Wal {
             fresh: true,
             identity,
             hard_state: HardState::default(),
+            unwritten: false,
             last_index: index,
             synced: 0,
             buffer: Vec::new(),
@@ -236,6 +239,7 @@ impl Wal {
             fresh: true,
             identity: replay.identity,
             hard_state: replay.hard_state,
+            unwritten: false,
             last_index: replay.entries.last().map_or(last.index.saturating_sub(1), |entry| entry.index),
             synced: 0,
             buffer: Vec::new(),
@@ -244,11 +248,34 @@ impl Wal {
         Ok((wal, replay))
     }
 
-    /// Writes entries and a promise; with `sync` they are on the disk when it returns.
+    /// Writes entries and a promise; with `sync` they are on the disk when it returns. A promise alone that need not
+    /// be is written with what comes next, or by [`Wal::settle`].
     ///
     /// # Errors
     /// Of the file system. Where the disk is full nothing has been written, and it can be tried again.
     pub fn append(
+        &mut self,
+        hard_state: Option<HardState>,
+        entries: &[Entry],
+        sync: bool,
+    ) -> Result<(), Damage> {
+        if entries.is_empty() && !sync {
+            self.unwritten |= hard_state.is_some();
+            self.hard_state = hard_state.unwrap_or(self.hard_state);
+            return Ok(());
+        }
+        self.write_records(hard_state, entries, sync)
+    }
+
+    /// Writes what [`Wal::append`] has put off.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settle(&mut self) -> Result<(), Damage> {
+        if self.unwritten { self.write_records(None, &[], false) } else { Ok(()) }
+    }
+
+    fn write_records(
         &mut self,
         hard_state: Option<HardState>,
         entries: &[Entry],
@@ -267,12 +294,13 @@ impl Wal {
             put_record(&mut buffer, sequence, batch, KIND_ENTRY, entry);
             self.last_index = entry.index;
         }
-        if let Some(hard_state) = hard_state {
+        if let Some(hard_state) = hard_state.or(self.unwritten.then_some(self.hard_state)) {
             self.hard_state = hard_state;
             put_record(&mut buffer, sequence, batch, KIND_HARD_STATE, &hard_state);
         }
         let result = self.write(&buffer, sync);
         self.buffer = buffer;
+        self.unwritten &= result.is_err();
         result
     }
 

@@ -3,6 +3,8 @@
 // Each test file is a crate of its own and uses a part of this.
 #![allow(dead_code)]
 
+pub mod v2;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -110,6 +112,17 @@ impl Cluster {
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);
         member.process = Some(command.spawn().expect("it starts"));
+    }
+
+    /// A member's process.
+    pub fn pid(&self, number: usize) -> u32 {
+        self.members[number].process.as_ref().expect("it runs").id()
+    }
+
+    /// Bytes of memory that a member has.
+    pub fn memory(&self, number: usize) -> usize {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.pid(number))).expect("it runs");
+        text.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4096
     }
 
     /// What a member has said.

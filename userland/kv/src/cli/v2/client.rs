@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Uri};
@@ -88,20 +90,24 @@ impl From<io::Error> for Failure {
 pub struct Client {
     pub endpoints: Vec<String>,
     pub timeout: Duration,
+    /// A user's name and password.
+    pub login: Option<(String, String)>,
+}
+
+/// What is asked of a member.
+struct Question<'a> {
+    method: &'a str,
+    path: &'a str,
+    body: &'a str,
+    /// What the body is.
+    kind: &'a str,
 }
 
 impl Client {
-    async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        body: &str,
-        kind: &str,
-        wait: bool,
-    ) -> Result<Answer, Failure> {
+    async fn ask(&self, question: &Question<'_>, wait: bool) -> Result<Answer, Failure> {
         let mut all = Vec::new();
         for endpoint in &self.endpoints {
-            let asked = ask(endpoint, method, path, body, kind);
+            let asked = self.ask_at(endpoint, question);
             let answer = if wait { Ok(asked.await) } else { tokio::time::timeout(self.timeout, asked).await };
             match answer {
                 Ok(Ok(answer)) => return check(answer),
@@ -114,7 +120,7 @@ impl Client {
 
     /// Asks about members and the like, in JSON.
     pub async fn json(&self, method: &str, path: &str, body: &str) -> Result<Answer, Failure> {
-        self.ask(method, path, body, JSON, false).await
+        self.ask(&Question { method, path, body, kind: JSON }, false).await
     }
 
     /// Asks for a key, or changes one.
@@ -124,15 +130,51 @@ impl Client {
             fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
         let fields = fields.join("&");
         match method {
-            "PUT" | "POST" => self.ask(method, &path, &fields, FORM, false).await,
-            _ => self.ask(method, &format!("{path}?{fields}"), "", FORM, fields.contains("wait=true")).await,
+            "PUT" | "POST" => {
+                self.ask(&Question { method, path: &path, body: &fields, kind: FORM }, false).await
+            }
+            _ => {
+                let path = &format!("{path}?{fields}");
+                let question = Question { method, path, body: "", kind: FORM };
+                self.ask(&question, fields.contains("wait=true")).await
+            }
         }
     }
 
     /// Asks one member how it is.
     pub async fn health(&self, endpoint: &str) -> io::Result<Answer> {
-        let asked = ask(endpoint, "GET", "/health", "", JSON);
+        let question = Question { method: "GET", path: "/health", body: "", kind: JSON };
+        let asked = self.ask_at(endpoint, &question);
         tokio::time::timeout(self.timeout, asked).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    async fn ask_at(&self, endpoint: &str, question: &Question<'_>) -> io::Result<Answer> {
+        let url = crate::cli::client::url(endpoint, false);
+        let uri: Uri = url.parse().map_err(io::Error::other)?;
+        let authority = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+        let stream = TcpStream::connect(&authority).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(question.method)
+            .uri(question.path)
+            .header("host", authority)
+            .header("content-type", question.kind);
+        if let Some((name, password)) = &self.login {
+            let code = BASE64.encode(format!("{name}:{password}"));
+            request = request.header("authorization", format!("Basic {code}"));
+        }
+        let body = Full::new(Bytes::copy_from_slice(question.body.as_bytes()));
+        let request = request.body(body).map_err(io::Error::other)?;
+        let response = sender.send_request(request).await.map_err(io::Error::other)?;
+        let status = response.status().as_u16();
+        let index =
+            response.headers().get("x-etcd-index").and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let json = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into());
+        Ok(Answer { status, index: index.unwrap_or(0), json })
     }
 }
 
@@ -143,30 +185,6 @@ pub fn dial_error(endpoint: &str, error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => format!("dial tcp {place}: connect: connection refused"),
         _ => format!("{place}: {error}"),
     }
-}
-
-async fn ask(endpoint: &str, method: &str, path: &str, body: &str, kind: &str) -> io::Result<Answer> {
-    let url = super::super::client::url(endpoint, false);
-    let uri: Uri = url.parse().map_err(io::Error::other)?;
-    let authority = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-    let stream = TcpStream::connect(&authority).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", authority)
-        .header("content-type", kind)
-        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-        .map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    let status = response.status().as_u16();
-    let index = response.headers().get("x-etcd-index").and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-    let json =
-        serde_json::from_slice(&body).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into());
-    Ok(Answer { status, index: index.unwrap_or(0), json })
 }
 
 fn check(answer: Answer) -> Result<Answer, Failure> {

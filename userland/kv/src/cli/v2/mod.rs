@@ -2,6 +2,8 @@
 //!
 //! Source: etcd 3.4, etcdctl/ctlv2/README.md.
 
+mod auth;
+mod backup;
 mod client;
 mod keys;
 mod member;
@@ -41,6 +43,9 @@ struct Cli {
     /// How long to wait for a connection and an answer
     #[arg(long, global = true, default_value = "2s", value_parser = super::parse_duration)]
     timeout: std::time::Duration,
+    /// NAME:PASSWORD, or a name alone
+    #[arg(short, long, global = true)]
+    username: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -76,6 +81,17 @@ enum Verb {
     Member(member::Member),
     /// Whether the members are well
     ClusterHealth,
+    /// Whether users and roles count
+    #[command(subcommand)]
+    Auth(auth::Auth),
+    /// Users
+    #[command(subcommand)]
+    User(auth::User),
+    /// Roles
+    #[command(subcommand)]
+    Role(auth::Role),
+    /// Copies what a member has on its disk
+    Backup(backup::Backup),
 }
 
 /// Runs the client.
@@ -87,8 +103,12 @@ pub(super) async fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
         }
     };
-    let client = Client { endpoints: cli.endpoints, timeout: cli.timeout };
-    match run(cli.verb, &client, cli.output).await {
+    let login = cli.username.map(|word| auth::login(&word, "Password: ")).transpose();
+    let asked = async {
+        let client = Client { endpoints: cli.endpoints, timeout: cli.timeout, login: login? };
+        run(cli.verb, &client, cli.output).await
+    };
+    match asked.await {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("{failure}");
@@ -112,6 +132,10 @@ async fn run(verb: Verb, client: &Client, output: Output) -> Result<ExitCode, Fa
         Verb::Watch(verb) => verb.run(client, output).await?,
         Verb::ExecWatch(verb) => verb.run(client).await?,
         Verb::Member(verb) => verb.run(client).await?,
+        Verb::Auth(verb) => verb.run(client).await?,
+        Verb::User(verb) => verb.run(client).await?,
+        Verb::Role(verb) => verb.run(client).await?,
+        Verb::Backup(verb) => verb.run()?,
         Verb::ClusterHealth => return member::health(client).await,
     }
     Ok(ExitCode::SUCCESS)
