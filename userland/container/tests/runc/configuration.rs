@@ -14,8 +14,8 @@ const ROWS: &[Row] = &[
     (
         "env is the configuration's alone",
         &[("/process/env", r#"["PATH=/bin","A=b c"]"#)],
-        "env",
-        "A=b c\nHOME=/root\nPATH=/bin\nPWD=/\nSHLVL=1",
+        "echo \"$A:$HOME:$PATH\"; env | wc -l",
+        "b c:/root:/bin\n5",
     ),
     (
         "user and groups",
