@@ -287,7 +287,7 @@ impl Containers {
         let owned = matches!(self.is_owned(id), Ok(true));
         let status = match (owned, state.exit_code) {
             (_, Some(code)) => Status::Exited(code),
-            (true, None) if state.pid.is_some() => Status::Running,
+            (true, None) if state.started.is_some() => Status::Running,
             (true, None) => Status::Created,
             (false, None) => Status::Exited(if state.pid.is_some() { 137 } else { UNSEEN }),
         };

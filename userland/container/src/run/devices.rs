@@ -90,6 +90,9 @@ pub fn provide(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), MountError> {
     }
     let dev = make_target(root, Path::new("/dev"), true, true)?;
     for (name, target) in LINKS {
+        if name == "core" && !Path::new(target).exists() {
+            continue;
+        }
         match symlinkat(target, &dev, name) {
             // An image's /dev may have them.
             Ok(()) | Err(Errno::EXIST) => {}

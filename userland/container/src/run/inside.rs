@@ -71,14 +71,12 @@ impl Inside<'_> {
     pub fn enter(&self, channel: Channel) -> i32 {
         match self.try_enter(&channel) {
             Ok(Some((settled, channel, pid))) => self.finish(&settled, channel.get(), pid),
-            Ok(None) => match reaper::start_and_reap(channel, |channel| {
+            Ok(None) => reaper::start_and_reap(channel, |channel| {
                 self.program
                     .settle(Some(channel))
                     .map_or_else(|error| error, |settled| self.program.become_it(&settled, channel))
-            }) {
-                Ok(status) => status,
-                Err(_) => 125,
-            },
+            })
+            .unwrap_or(125),
             Err(error) => {
                 channel.send_failure(error.status(), &error.to_string());
                 i32::from(error.status())
@@ -87,7 +85,6 @@ impl Inside<'_> {
     }
 
     /// The channel of the result is the one to tell of failures from then on.
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
     fn try_enter<'c>(
         &self,
         channel: &'c Channel,

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Capabilities, LinuxSeccomp, PosixRlimit, Process};
+use oci_spec::runtime::{Capabilities, LinuxCapabilities, LinuxSeccomp, PosixRlimit, Process};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, accessat, openat2};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -321,18 +321,21 @@ pub(super) fn give_streams(process: &Process) {
 
 /// Sets all five sets. `keep`: what the last step needs, and exec ends.
 fn set_capabilities(process: &Process, keep: CapabilitySet) -> io::Result<()> {
-    let sets = process.capabilities().clone().unwrap_or_default();
-    let bits = |set: &Option<Capabilities>| set.as_ref().map_or(CapabilitySet::empty(), capability::bits);
+    // Not the library's default, which has some: a configuration without capabilities means none.
+    let sets = process.capabilities().as_ref();
+    let bits = |of: fn(&LinuxCapabilities) -> &Option<Capabilities>| {
+        sets.and_then(|sets| of(sets).as_ref()).map_or(CapabilitySet::empty(), capability::bits)
+    };
     // The kernel may not have all that a privileged container asks for.
     let ours = rustix::thread::capabilities(None)?.permitted;
     let wanted = CapabilitySets {
-        effective: (bits(sets.effective()) | keep) & ours,
-        permitted: (bits(sets.permitted()) | keep) & ours,
-        inheritable: bits(sets.inheritable()) & ours,
+        effective: (bits(LinuxCapabilities::effective) | keep) & ours,
+        permitted: (bits(LinuxCapabilities::permitted) | keep) & ours,
+        inheritable: bits(LinuxCapabilities::inheritable) & ours,
     };
     rustix::thread::set_capabilities(None, wanted)?;
     let _ = rustix::thread::clear_ambient_capability_set();
-    for one in bits(sets.ambient()).iter() {
+    for one in bits(LinuxCapabilities::ambient).iter() {
         // One that is neither permitted nor inheritable cannot be ambient.
         let _ = rustix::thread::configure_capability_in_ambient_set(one, true);
     }

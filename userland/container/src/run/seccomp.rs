@@ -79,7 +79,11 @@ impl Filter {
                 // Numbers from here on are those of x32: the same table once more, or no way at all.
                 ranges.retain(|(start, ..)| *start < X32);
                 match x32 {
-                    Some(x32) => ranges.extend(self::ranges(seccomp, x32).into_iter().skip(1)),
+                    Some(x32) => ranges.extend(
+                        self::ranges(seccomp, x32)
+                            .into_iter()
+                            .map(|(start, rules, otherwise)| (start.max(X32), rules, otherwise)),
+                    ),
                     None => ranges.push((X32, Vec::new(), KILL_PROCESS)),
                 }
             }
@@ -184,10 +188,13 @@ fn ranges<'a>(seccomp: &'a LinuxSeccomp, mode: &ProcessorMode) -> Vec<Range<'a>>
     let newest = rules.keys().next_back().copied();
     let refuses = seccomp.default_action() == LinuxSeccompAction::ScmpActErrno;
     let mut ranges: Vec<Range> = vec![(0, Vec::new(), default)];
-    let mut push = |start: u32, rules: Rules<'a>, otherwise: u32| match ranges.last_mut() {
-        Some((_, last, action)) if *last == rules && *action == otherwise => {}
-        Some(last) if last.0 == start => *last = (start, rules, otherwise),
-        _ => ranges.push((start, rules, otherwise)),
+    let mut push = |start: u32, rules: Rules<'a>, otherwise: u32| {
+        if ranges.last().is_some_and(|(last, ..)| *last == start) {
+            ranges.pop();
+        }
+        if !ranges.last().is_some_and(|(_, last, action)| *last == rules && *action == otherwise) {
+            ranges.push((start, rules, otherwise));
+        }
     };
     for (number, mut rules) in rules {
         let mut otherwise = default;

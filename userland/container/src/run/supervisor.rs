@@ -85,10 +85,10 @@ pub fn start(
     let stdin = streams.stdin || terminal;
     let born = bear(&inside, &surroundings, || output.connect(stdin))?;
     relay.copy_output(output);
+    // Known before the program can run, and running only when it does: whoever kills us, the state is true.
     let state = State {
         pid: Some(born.child.pid),
         pid_start: start_of(born.child.pid).unwrap_or(0),
-        started: Some(now()),
         unit: unit::own_unit(),
         ..State::default()
     };
@@ -100,6 +100,7 @@ pub fn start(
         id: record.id.clone(),
         cgroup: cgroup.clone(),
     };
+    containers.set_state(&record.id, &running.state)?;
     loop {
         match step("channel", born.channel.receive())? {
             Message::Terminal(master) => {
@@ -114,6 +115,7 @@ pub fn start(
             other => return step("channel", Err(io::Error::other(format!("{other:?} is not for us")))),
         }
     }
+    running.state.started = Some(now());
     containers.set_state(&record.id, &running.state)?;
     Ok(running)
 }

@@ -55,7 +55,7 @@ impl Bundle {
     /// Sets a part of the configuration; its parent is there.
     pub fn set(&mut self, pointer: &str, value: Value) -> &mut Self {
         let (parent, name) = pointer.rsplit_once('/').unwrap();
-        let parent = self.config.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}"));
+        let parent = self.config.pointer_mut(parent).unwrap();
         match parent {
             Value::Array(list) if name == "-" => list.push(value),
             Value::Array(list) => list[name.parse::<usize>().unwrap()] = value,

@@ -119,7 +119,10 @@ fn others_join_by_exec() {
     std::fs::write(&process, json!({ "user": { "uid": 0, "gid": 0 }, "args": ["sh", "-c", "echo from file"], "cwd": "/", "env": ["PATH=/bin"] }).to_string()).unwrap();
     assert_eq!(bundle.must(&["exec", "--process", process.to_str().unwrap(), &id]), "from file");
     let pid_file = bundle.path("exec-pid");
-    bundle.must(&["exec", "-d", "--pid-file", pid_file.to_str().unwrap(), &id, "sleep", "500"]);
+    // Its streams are those of who started it: not a pipe that we wait for the end of.
+    let mut detached =
+        bundle.runc(&["exec", "-d", "--pid-file", pid_file.to_str().unwrap(), &id, "sleep", "500"]);
+    assert!(detached.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     let pid = std::fs::read_to_string(pid_file).unwrap();
     assert!(std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().contains("500"));
     let pids: Vec<u32> = serde_json::from_str(&bundle.must(&["ps", "-f", "json", &id])).unwrap();

@@ -183,12 +183,19 @@ impl Exec {
             process.set_selinux_label(self.process_label.clone());
         }
         for name in &self.cap {
-            let mut sets = process.capabilities().clone().unwrap_or_default();
+            let mut sets = process.capabilities().clone().unwrap_or_else(none);
             add(&mut sets, name)?;
             process.set_capabilities(Some(sets));
         }
         Ok(process)
     }
+}
+
+/// No capabilities: the library's default has some.
+fn none() -> LinuxCapabilities {
+    let mut sets = LinuxCapabilities::default();
+    sets.set_bounding(None).set_effective(None).set_inheritable(None).set_permitted(None).set_ambient(None);
+    sets
 }
 
 fn add(sets: &mut LinuxCapabilities, name: &str) -> Result<(), Error> {

@@ -40,7 +40,7 @@ pub struct Cgroup {
 /// Whether the tree is v2 alone.
 #[must_use]
 pub fn is_v2() -> bool {
-    statfs(ROOT).is_ok_and(|stat| stat.f_type as i64 == CGROUP2_MAGIC)
+    statfs(ROOT).is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC)
 }
 
 impl Cgroup {

@@ -14,7 +14,7 @@ fn answer(profile: &str, arch: u32, number: u32, args: [u64; 6]) -> u32 {
         ARCHITECTURE => arch,
         offset => {
             let arg = args[((offset - ARGUMENTS) / 8) as usize];
-            if (offset - ARGUMENTS) % 8 == 0 { arg as u32 } else { (arg >> 32) as u32 }
+            if (offset - ARGUMENTS).is_multiple_of(8) { arg as u32 } else { (arg >> 32) as u32 }
         }
     };
     let (mut loaded, mut at) = (0_u32, 0_usize);
