@@ -4,6 +4,7 @@
 //! things are shown.
 
 pub mod docker;
+pub mod dockerd;
 pub mod rkt;
 pub mod runc;
 pub mod show;
