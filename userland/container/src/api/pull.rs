@@ -13,6 +13,8 @@ use super::request::Request;
 use crate::pull::{Progress, pull};
 use crate::reference::Reference;
 
+type Line = Result<Value, Failure>;
+
 /// `images/create?fromImage=…&tag=…`
 pub async fn create(api: &Arc<Api>, request: &Request) -> Answer {
     let Some(name) = request.value("fromImage") else {
@@ -27,12 +29,13 @@ pub async fn create(api: &Arc<Api>, request: &Request) -> Answer {
         None => name.to_owned(),
     };
     let reference: Reference = name.parse()?;
-    let (send, mut lines) = mpsc::channel::<Result<Value, Failure>>(64);
+    // Without a bound: a pull tells a line or two for each layer, and must not wait inside its own runtime.
+    let (send, mut lines) = mpsc::unbounded_channel::<Line>();
     let puller = Arc::clone(api);
     tokio::task::spawn_blocking(move || {
         let done = fetch(&puller, &reference, &send);
         if let Err(failure) = done {
-            let _ = send.blocking_send(Err(failure));
+            let _ = send.send(Err(failure));
         }
     });
     // What fails before anything was told is an answer of its own, with a status.
@@ -43,8 +46,8 @@ pub async fn create(api: &Arc<Api>, request: &Request) -> Answer {
 }
 
 fn told(
-    first: Option<Result<Value, Failure>>,
-    mut lines: mpsc::Receiver<Result<Value, Failure>>,
+    first: Option<Line>,
+    mut lines: mpsc::UnboundedReceiver<Line>,
 ) -> Response<Content> {
     let (send, receive) = mpsc::channel(64);
     tokio::spawn(async move {
@@ -65,10 +68,10 @@ fn told(
 fn fetch(
     api: &Api,
     reference: &Reference,
-    lines: &mpsc::Sender<Result<Value, Failure>>,
+    lines: &mpsc::UnboundedSender<Line>,
 ) -> Result<(), Failure> {
     let store = api.store()?;
-    let tell = |value: Value| drop(lines.blocking_send(Ok(value)));
+    let tell = |value: Value| drop(lines.send(Ok(value)));
     // The first line is held back until the registry has answered: until then a failure has a status.
     let mut asking = None;
     let pulled = pull(&store, reference, &mut |progress| {
