@@ -43,13 +43,12 @@ pub async fn attach(api: &Arc<Api>, name: &str, mut request: Request) -> Answer 
     let found = name.to_owned();
     let container = blocking(api, move |api| Ok(api.containers().find(&found)?)).await?;
     if super::lifecycle::is_paused(&container) {
-        return Err(Failure::conflict(format!("container {name} is paused, unpause the container before attach")));
+        return Err(Failure::conflict(format!(
+            "container {name} is paused, unpause the container before attach"
+        )));
     }
-    let wants = [
-        ("stdout", frame::WANT_STDOUT),
-        ("stderr", frame::WANT_STDERR),
-        ("stdin", frame::WANT_STDIN),
-    ];
+    let wants =
+        [("stdout", frame::WANT_STDOUT), ("stderr", frame::WANT_STDERR), ("stdin", frame::WANT_STDIN)];
     let wants = wants.iter().filter(|(name, _)| request.flag(name)).fold(0, |all, (_, bit)| all | bit);
     let response = upgrade(&request, container.record.tty)?;
     let link = Link::to(api, &container);

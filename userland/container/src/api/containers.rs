@@ -8,8 +8,8 @@ use super::filters::Filters;
 use crate::state::{Container, Status};
 
 const KNOWN: [&str; 14] = [
-    "id", "name", "label", "label!", "exited", "status", "ancestor", "before", "since", "volume", "network", "publish",
-    "health", "is-task",
+    "id", "name", "label", "label!", "exited", "status", "ancestor", "before", "since", "volume", "network",
+    "publish", "health", "is-task",
 ];
 
 /// `containers/json`
@@ -23,7 +23,8 @@ pub fn list(api: &Api, all: bool, limit: Option<i64>, size: bool, filters: Optio
         }
     };
     let (before, since) = (created("before")?, created("since")?);
-    let everything = all || limit.is_some() || ["status", "exited"].iter().any(|name| !filters.values(name).is_empty());
+    let everything =
+        all || limit.is_some() || ["status", "exited"].iter().any(|name| !filters.values(name).is_empty());
     let mut list = Vec::new();
     for container in api.containers().list()? {
         let time = container.record.created;
@@ -49,7 +50,9 @@ pub fn list(api: &Api, all: bool, limit: Option<i64>, size: bool, filters: Optio
 fn wanted(api: &Api, filters: &Filters, container: &Container) -> Result<bool, Failure> {
     let record = &container.record;
     for word in filters.values("status") {
-        if !["created", "running", "paused", "restarting", "removing", "exited", "dead"].contains(&word.as_str()) {
+        if !["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+            .contains(&word.as_str())
+        {
             return Err(Failure::bad(format!("invalid filter 'status={word}'")));
         }
     }
@@ -60,10 +63,15 @@ fn wanted(api: &Api, filters: &Filters, container: &Container) -> Result<bool, F
     let settings = super::create::Settings::of(&api.containers(), record);
     let mounted = |wanted: &str| {
         let is = |mount: &Value, field: &str| mount.get(field).and_then(Value::as_str) == Some(wanted);
-        settings.mounts.iter().any(|mount| is(mount, "Name") || is(mount, "Destination") || is(mount, "Source"))
+        settings
+            .mounts
+            .iter()
+            .any(|mount| is(mount, "Name") || is(mount, "Destination") || is(mount, "Source"))
     };
     Ok(filters.any("id", |id| record.id.starts_with(id))
-        && filters.any("name", |name| record.name.contains(name.trim_start_matches(['^', '/']).trim_end_matches('$')))
+        && filters.any("name", |name| {
+            record.name.contains(name.trim_start_matches(['^', '/']).trim_end_matches('$'))
+        })
         && filters.labels(&record.labels)
         && filters.any("status", |word| super::inspect::word(container) == word)
         && filters.any("exited", |code| {

@@ -269,7 +269,11 @@ impl Host {
             _ if self.security_opt.iter().flatten().any(|one| !one.starts_with("no-new-privileges")) => {
                 not("SecurityOpt other than no-new-privileges")
             }
-            _ if !matches!(self.log_config.kind.as_str(), "" | "json-file" | "local" | "journald" | "none") => {
+            _ if !matches!(
+                self.log_config.kind.as_str(),
+                "" | "json-file" | "local" | "journald" | "none"
+            ) =>
+            {
                 not(&format!("logging driver {}", self.log_config.kind))
             }
             _ => Ok(()),
@@ -450,8 +454,12 @@ fn volumes(api: &Api, config: &Config, host: &Host, settings: &mut Settings) -> 
                 add("volume", source, volume, &mount.target, mount.read_only);
             }
             // A memory file system is an option of its own.
-            "tmpfs" => return Err(Failure::bad("mounts of type tmpfs: use HostConfig.Tmpfs (docker run --tmpfs)")),
-            other => return Err(Failure::bad(format!("invalid mount config: mount type unknown: {other:?}"))),
+            "tmpfs" => {
+                return Err(Failure::bad("mounts of type tmpfs: use HostConfig.Tmpfs (docker run --tmpfs)"));
+            }
+            other => {
+                return Err(Failure::bad(format!("invalid mount config: mount type unknown: {other:?}")));
+            }
         }
     }
     let mut names = Vec::new();
@@ -517,12 +525,18 @@ mod tests {
             "80/tcp": [{ "HostIp": "", "HostPort": "8080" }, { "HostIp": "127.0.0.1", "HostPort": "" }],
             "53/udp": null,
         }}));
-        let config: Config = serde_json::from_value(json!({ "ExposedPorts": { "53/udp": {}, "80/tcp": {} } })).unwrap();
+        let config: Config =
+            serde_json::from_value(json!({ "ExposedPorts": { "53/udp": {}, "80/tcp": {} } })).unwrap();
         let list = host.publish(&config).unwrap();
-        let told: Vec<_> =
-            list.iter().map(|one| (one.address.to_string(), one.port, one.inner, one.protocol.name())).collect();
+        let told: Vec<_> = list
+            .iter()
+            .map(|one| (one.address.to_string(), one.port, one.inner, one.protocol.name()))
+            .collect();
         let any = "0.0.0.0".to_owned();
-        assert_eq!(told, [(any.clone(), 8080, 80, "tcp"), ("127.0.0.1".into(), 0, 80, "tcp"), (any, 0, 53, "udp")]);
+        assert_eq!(
+            told,
+            [(any.clone(), 8080, 80, "tcp"), ("127.0.0.1".into(), 0, 80, "tcp"), (any, 0, 53, "udp")]
+        );
     }
 
     #[test]
@@ -535,9 +549,11 @@ mod tests {
         ] {
             assert!(host(bad.clone()).refuse_what_is_not_done().is_err(), "{bad}");
         }
-        assert!(host(json!({ "IpcMode": "private", "LogConfig": { "Type": "", "Config": null } }))
-            .refuse_what_is_not_done()
-            .is_ok());
+        assert!(
+            host(json!({ "IpcMode": "private", "LogConfig": { "Type": "", "Config": null } }))
+                .refuse_what_is_not_done()
+                .is_ok()
+        );
     }
 
     #[test]
@@ -545,7 +561,10 @@ mod tests {
         let config = |value: Value| serde_json::from_value::<Config>(value).unwrap();
         let of = |value: Value| options(&mut config(value), &Host::default(), Vec::new()).unwrap();
         let both = of(json!({ "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["true"] }));
-        assert_eq!((both.entrypoint.as_deref(), both.command), (Some("/bin/sh"), vec!["-c".into(), "true".into()]));
+        assert_eq!(
+            (both.entrypoint.as_deref(), both.command),
+            (Some("/bin/sh"), vec!["-c".into(), "true".into()])
+        );
         assert_eq!(of(json!({ "Entrypoint": [""], "Cmd": "ls" })).entrypoint.as_deref(), Some(""));
         assert!(of(json!({ "Env": ["PATH", "A=b"] })).env == ["A=b"]);
     }

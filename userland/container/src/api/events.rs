@@ -148,7 +148,8 @@ fn wanted(filters: &Filters, event: &Value) -> bool {
     let about = |name: &str| {
         filters.any(name, |wanted| {
             let id = text("/Actor/ID");
-            kind == name && (id == wanted || id.starts_with(wanted) || text("/Actor/Attributes/name") == wanted)
+            kind == name
+                && (id == wanted || id.starts_with(wanted) || text("/Actor/Attributes/name") == wanted)
         })
     };
     let labels = super::images::labels_of(&json!({ "Labels": event.pointer("/Actor/Attributes") }));

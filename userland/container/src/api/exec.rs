@@ -11,13 +11,14 @@ use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use super::answer::{Answer, Failure, empty, json_ok, json_with};
 use super::request::Request;
+use super::supervisor::keeper::nonblocking;
 use super::supervisor::streams::{again, resize as resize_terminal, terminal};
 use super::{Api, attach, frame, locked};
 use crate::state::{Status, new_id};
@@ -67,7 +68,9 @@ pub fn create(api: &Api, name: &str, wanted: Wanted) -> Answer {
         return Err(Failure::conflict(format!("container {id} is not running")));
     }
     if super::lifecycle::is_paused(&container) {
-        return Err(Failure::conflict(format!("container {name} is paused, unpause the container before exec")));
+        return Err(Failure::conflict(format!(
+            "container {name} is paused, unpause the container before exec"
+        )));
     }
     if wanted.cmd.as_ref().is_none_or(Vec::is_empty) {
         return Err(Failure::bad("No exec command specified"));
@@ -100,7 +103,8 @@ fn missing(id: &str) -> Failure {
 /// The processes of a container that were asked for and have not ended.
 pub fn of_container(api: &Api, container: &str) -> Vec<String> {
     let execs = locked(&api.execs);
-    let of_it = execs.iter().filter(|(_, one)| one.container == container && !matches!(one.state, State::Ended(_)));
+    let of_it =
+        execs.iter().filter(|(_, one)| one.container == container && !matches!(one.state, State::Ended(_)));
     of_it.map(|(id, _)| id.clone()).collect()
 }
 
@@ -160,7 +164,8 @@ pub async fn start(api: &Arc<Api>, id: &str, mut request: Request) -> Answer {
     if found.status != Status::Running {
         return Err(Failure::conflict(format!("container {container} is not running")));
     }
-    let response = if start.detach { None } else { Some(attach::upgrade(&request, wanted.tty || start.tty)?) };
+    let response =
+        if start.detach { None } else { Some(attach::upgrade(&request, wanted.tty || start.tty)?) };
     let (child, streams) = spawn(api, &container, &wanted, start.detach)?;
     let pid = child.id().unwrap_or(0);
     let held = match &streams {
@@ -182,7 +187,12 @@ pub async fn start(api: &Arc<Api>, id: &str, mut request: Request) -> Answer {
             exec.state = State::Ended(code);
             exec.terminal = None;
         }
-        super::inspect::tell(&api, &found.record, "exec_die", &[("exitCode", &code.to_string()), ("execID", &id)]);
+        super::inspect::tell(
+            &api,
+            &found.record,
+            "exec_die",
+            &[("exitCode", &code.to_string()), ("execID", &id)],
+        );
     };
     let Some(response) = response else {
         tokio::spawn(async move { ended(status(child).await) });
@@ -287,10 +297,7 @@ async fn on_terminal<W: AsyncWrite + Unpin>(
     child: Child,
     master: OwnedFd,
 ) -> i32 {
-    if rustix::io::ioctl_fionbio(&master, true).is_err() {
-        return status(child).await;
-    }
-    let Ok(master) = AsyncFd::register(master) else { return status(child).await };
+    let Ok(master) = nonblocking(master) else { return status(child).await };
     let input = async {
         let mut buffer = vec![0; CHUNK];
         while let Ok(length @ 1..) = read.read(&mut buffer).await {

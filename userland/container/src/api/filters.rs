@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn both_forms_are_the_same() {
-        for text in [r#"{"label":["a=b"],"name":["x","y"]}"#, r#"{"label":{"a=b":true},"name":{"x":true,"y":true}}"#]
+        for text in
+            [r#"{"label":["a=b"],"name":["x","y"]}"#, r#"{"label":{"a=b":true},"name":{"x":true,"y":true}}"#]
         {
             let filters = Filters::read(Some(text), &["label", "name"]).unwrap();
             assert!(filters.any("name", |name| name == "y") && !filters.any("name", |name| name == "z"));

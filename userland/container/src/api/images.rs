@@ -42,7 +42,8 @@ fn names(images: &[Image], id: &str) -> (Vec<String>, Vec<String>) {
 
 /// The configuration of an image as its makers wrote it.
 fn document(store: &Store, image: &Image) -> Result<Value, Failure> {
-    let bytes = store.blob(&image.id)?.ok_or_else(|| Failure::internal("the image's configuration is missing"))?;
+    let bytes =
+        store.blob(&image.id)?.ok_or_else(|| Failure::internal("the image's configuration is missing"))?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -99,7 +100,9 @@ pub fn list(api: &Api, request: &Query) -> Answer {
         if !patterns.is_empty()
             && let Some(Value::Array(tags)) = image.get_mut("RepoTags")
         {
-            tags.retain(|tag| patterns.iter().any(|pattern| matches(pattern, tag.as_str().unwrap_or_default())));
+            tags.retain(|tag| {
+                patterns.iter().any(|pattern| matches(pattern, tag.as_str().unwrap_or_default()))
+            });
             keep &= !tags.is_empty();
         }
         keep
@@ -138,7 +141,9 @@ fn matches(pattern: &str, name: &str) -> bool {
             (None, None) => true,
             (Some((b'*', rest)), _) => {
                 glob(rest, name)
-                    || name.split_first().is_some_and(|(first, others)| *first != b'/' && glob(pattern, others))
+                    || name
+                        .split_first()
+                        .is_some_and(|(first, others)| *first != b'/' && glob(pattern, others))
             }
             (Some((b'?', rest)), Some((first, others))) => *first != b'/' && glob(rest, others),
             (Some((a, rest)), Some((b, others))) => a == b && glob(rest, others),
@@ -246,8 +251,10 @@ pub fn remove(api: &Api, name: &str, force: bool) -> Answer {
     let mut done = Vec::new();
     for image in going {
         store.untag(image)?;
-        let shown =
-            image.reference.parse::<Reference>().map_or_else(|_| image.reference.clone(), |name| name.familiar());
+        let shown = image
+            .reference
+            .parse::<Reference>()
+            .map_or_else(|_| image.reference.clone(), |name| name.familiar());
         api.events.tell("image", "untag", &image.id, &[("name", &shown)]);
         done.push(json!({ "Untagged": shown }));
     }

@@ -110,11 +110,14 @@ pub fn summary(api: &Api, container: &Container) -> Result<Value, Failure> {
             "Type": one.protocol.name(),
         }));
     }
-    for exposed in settings.config.get("ExposedPorts").and_then(Value::as_object).into_iter().flat_map(|all| all.keys())
+    for exposed in
+        settings.config.get("ExposedPorts").and_then(Value::as_object).into_iter().flat_map(|all| all.keys())
     {
         let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
         let port: u16 = port.parse().unwrap_or(0);
-        let known = |one: &Value| one.get("PrivatePort") == Some(&json!(port)) && one.get("Type") == Some(&json!(protocol));
+        let known = |one: &Value| {
+            one.get("PrivatePort") == Some(&json!(port)) && one.get("Type") == Some(&json!(protocol))
+        };
         if container.status == Status::Running && !ports.iter().any(known) {
             ports.push(json!({ "PrivatePort": port, "Type": protocol }));
         }

@@ -107,14 +107,20 @@ async fn launch(api: &Api, record: &Record) -> Result<Option<Child>, Failure> {
 }
 
 /// A connection to a supervisor that is just coming up.
-async fn connect(containers: &Containers, id: &str, mut child: Option<&mut Child>) -> Result<UnixStream, Failure> {
+async fn connect(
+    containers: &Containers,
+    id: &str,
+    mut child: Option<&mut Child>,
+) -> Result<UnixStream, Failure> {
     let path = supervisor::socket(containers, id);
     let begin = Instant::now();
     loop {
         match UnixStream::connect(&path).await {
             Ok(stream) => return Ok(stream),
             Err(error) if begin.elapsed() > PATIENCE => {
-                return Err(Failure::internal(format!("the container's supervisor does not come up: {error}")));
+                return Err(Failure::internal(format!(
+                    "the container's supervisor does not come up: {error}"
+                )));
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
         }

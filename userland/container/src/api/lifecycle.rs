@@ -74,7 +74,9 @@ pub fn kill(api: &Api, name: &str, signal_name: Option<&str>) -> Answer {
     let wanted = signal(signal_name.unwrap_or("KILL"))?;
     if container.status != Status::Running {
         let id = &container.record.id;
-        return Err(Failure::conflict(format!("cannot kill container: {name}: container {id} is not running")));
+        return Err(Failure::conflict(format!(
+            "cannot kill container: {name}: container {id} is not running"
+        )));
     }
     if wanted == Signal::KILL {
         fs::write(supervisor::end_wanted(&containers, &container.record.id), b"")?;

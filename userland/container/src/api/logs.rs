@@ -235,10 +235,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
         let line = |second: u32, stream: &str, text: &str| {
-            format!("{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:{second:02}Z\"}}\n")
+            format!(
+                "{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:{second:02}Z\"}}\n"
+            )
         };
         fs::write(path.with_extension("log.1"), line(0, "stdout", "old")).unwrap();
-        fs::write(&path, line(1, "stderr", "bad") + "rubbish\n" + &line(2, "stdout", "new") + "{\"log\":").unwrap();
+        fs::write(&path, line(1, "stderr", "bad") + "rubbish\n" + &line(2, "stdout", "new") + "{\"log\":")
+            .unwrap();
         let wanted = |tail, since: Option<&str>| Wanted {
             stdout: true,
             stderr: true,

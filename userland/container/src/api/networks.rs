@@ -104,7 +104,9 @@ pub fn list(api: &Api, filters: Option<&str>) -> Answer {
 /// `networks/ID`
 pub fn inspect(api: &Api, name: &str) -> Answer {
     let all = all(api)?;
-    let text = |network: &Value, field: &str| network.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |network: &Value, field: &str| {
+        network.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let exact = all.iter().find(|one| text(one, "Name") == name || text(one, "Id") == name);
     match exact {
         Some(network) => json_ok(network),

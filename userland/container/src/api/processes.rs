@@ -48,8 +48,12 @@ fn freezer(container: &Container) -> Option<(PathBuf, bool)> {
 #[must_use]
 pub fn is_frozen(container: &Container) -> bool {
     match freezer(container) {
-        Some((path, true)) => fs::read_to_string(path.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1"),
-        Some((path, false)) => fs::read_to_string(path.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED"),
+        Some((path, true)) => {
+            fs::read_to_string(path.join("cgroup.freeze")).is_ok_and(|text| text.trim() == "1")
+        }
+        Some((path, false)) => {
+            fs::read_to_string(path.join("freezer.state")).is_ok_and(|text| text.trim() != "THAWED")
+        }
         None => false,
     }
 }
@@ -74,10 +78,17 @@ pub fn freeze(container: &Container, frozen: bool) -> Result<(), Failure> {
         }
         Some((path, false)) => {
             fs::write(path.join("freezer.state"), "THAWED").map_err(failed)?;
-            for pid in of(container) {
-                let _ = fs::write(PathBuf::from(CGROUP).join("freezer/cgroup.procs"), pid.to_string());
+            // Back to where they were; a child that is born meanwhile is found the next time round.
+            for _ in 0..100 {
+                for pid in fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
+                    let _ = fs::write(PathBuf::from(CGROUP).join("freezer/cgroup.procs"), pid);
+                }
+                if fs::remove_dir(&path).is_ok() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(5));
             }
-            fs::remove_dir(&path).map_err(failed)
+            Ok(())
         }
         None => Err(Failure::internal("this machine has no freezer for the container's processes")),
     }
@@ -90,20 +101,30 @@ pub fn top(api: &Api, name: &str) -> Answer {
         return Err(Failure::conflict(format!("container {} is not running", container.record.id)));
     }
     let rows: Vec<Value> = of(&container).into_iter().filter_map(row).collect();
-    json_ok(&json!({ "Titles": ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "Processes": rows }))
+    json_ok(
+        &json!({ "Titles": ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "Processes": rows }),
+    )
 }
 
 fn row(pid: u32) -> Option<Value> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let words: Vec<_> = command.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
+    let words: Vec<_> = command
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty())
+        .map(String::from_utf8_lossy)
+        .collect();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     // Clock ticks, of which there are a hundred a second for everyone who asks.
     let seconds = (number(11) + number(12)) / 100;
-    let boot: u64 = fs::read_to_string("/proc/stat").ok()?.lines().find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
+    let boot: u64 = fs::read_to_string("/proc/stat")
+        .ok()?
+        .lines()
+        .find_map(|line| line.strip_prefix("btime ")?.parse().ok())?;
     let begun = jiff::Timestamp::from_second(i64::try_from(boot + number(19) / 100).ok()?).ok()?.to_string();
     let uid = field("Uid:")?;
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -45,17 +45,14 @@ pub async fn create(api: &Arc<Api>, request: &Request) -> Answer {
     }
 }
 
-fn told(
-    first: Option<Line>,
-    mut lines: mpsc::UnboundedReceiver<Line>,
-) -> Response<Content> {
+fn told(first: Option<Line>, mut lines: mpsc::UnboundedReceiver<Line>) -> Response<Content> {
     let (send, receive) = mpsc::channel(64);
     tokio::spawn(async move {
         let mut next = first;
         while let Some(line) = next {
-            let value = line.unwrap_or_else(|failure| {
-                json!({ "errorDetail": { "message": failure.message }, "error": failure.message })
-            });
+            let value = line.unwrap_or_else(
+                |failure| json!({ "errorDetail": { "message": failure.message }, "error": failure.message }),
+            );
             if send.send(Bytes::from(format!("{value}\r\n"))).await.is_err() {
                 return;
             }
@@ -65,11 +62,7 @@ fn told(
     typed(StatusCode::OK, "application/json", Content::Stream(receive))
 }
 
-fn fetch(
-    api: &Api,
-    reference: &Reference,
-    lines: &mpsc::UnboundedSender<Line>,
-) -> Result<(), Failure> {
+fn fetch(api: &Api, reference: &Reference, lines: &mpsc::UnboundedSender<Line>) -> Result<(), Failure> {
     let store = api.store()?;
     let tell = |value: Value| drop(lines.send(Ok(value)));
     // The first line is held back until the registry has answered: until then a failure has a status.
@@ -82,7 +75,9 @@ fn fetch(
             Progress::Asking { selector, repository } => {
                 asking = Some(json!({ "status": format!("Pulling from {repository}"), "id": selector }));
             }
-            Progress::Exists(layer) => tell(json!({ "status": "Already exists", "progressDetail": {}, "id": layer })),
+            Progress::Exists(layer) => {
+                tell(json!({ "status": "Already exists", "progressDetail": {}, "id": layer }))
+            }
             Progress::Complete(layer) => {
                 tell(json!({ "status": "Pull complete", "progressDetail": {}, "id": layer }));
             }

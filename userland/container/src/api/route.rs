@@ -10,15 +10,18 @@ use serde_json::json;
 use super::answer::{Answer, Content, Failure, empty, json_ok};
 use super::request::{Request, blocking};
 use super::{
-    Api, attach, containers, create, events, exec, images, inspect, launch, lifecycle, logs, networks, processes,
-    pull, stats, system, volumes,
+    Api, attach, containers, create, events, exec, images, inspect, launch, lifecycle, logs, networks,
+    processes, pull, stats, system, volumes,
 };
 
 /// Answers a request.
 ///
 /// # Errors
 /// Never: what fails is an answer, too.
-pub async fn answer(api: Arc<Api>, request: hyper::Request<Incoming>) -> Result<Response<Content>, Infallible> {
+pub async fn answer(
+    api: Arc<Api>,
+    request: hyper::Request<Incoming>,
+) -> Result<Response<Content>, Infallible> {
     let answered = match Request::new(request) {
         Ok(request) => route(&api, request).await,
         Err(failure) => Err(failure),
@@ -82,7 +85,9 @@ async fn image(api: &Arc<Api>, method: &Method, path: &[&str], request: Request)
                     blocking(api, move |api| images::tag(api, &name, &repository, tag.as_deref())).await
                 }
                 ("DELETE", _) => remove_image(api, format!("{name}/{verb}"), &request).await,
-                ("POST", "push") => Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "images are not pushed from here")),
+                ("POST", "push") => {
+                    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "images are not pushed from here"))
+                }
                 _ => not_here(),
             }
         }
@@ -120,7 +125,13 @@ async fn container(api: &Arc<Api>, method: &Method, path: &[&str], mut request: 
     }
 }
 
-async fn of_container(api: &Arc<Api>, method: &Method, name: &str, verb: &str, mut request: Request) -> Answer {
+async fn of_container(
+    api: &Arc<Api>,
+    method: &Method,
+    name: &str,
+    verb: &str,
+    mut request: Request,
+) -> Answer {
     let text = |name: &str| request.value(name).map(str::to_owned);
     let own = name.to_owned();
     match (method.as_str(), verb) {
@@ -163,9 +174,10 @@ async fn of_container(api: &Arc<Api>, method: &Method, name: &str, verb: &str, m
             let wanted = request.json().await?;
             blocking(api, move |api| exec::create(api, &own, wanted)).await
         }
-        ("POST", "update") => {
-            Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "limits of a container are not changed after its creation"))
-        }
+        ("POST", "update") => Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "limits of a container are not changed after its creation",
+        )),
         _ => not_here(),
     }
 }

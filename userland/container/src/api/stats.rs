@@ -54,7 +54,8 @@ fn measure(container: &Container, before: &Value) -> Value {
             "precpu_stats": { "cpu_usage": { "total_usage": 0 } }, "memory_stats": {}, "num_procs": 0,
         });
     }
-    let usage = own_cgroup(container).map_or_else(|| Usage::of_processes(container), |path| Usage::of_cgroup(&path));
+    let usage =
+        own_cgroup(container).map_or_else(|| Usage::of_processes(container), |path| Usage::of_cgroup(&path));
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     json!({
         "read": time::now(), "preread": of_before("read"), "name": name, "id": record.id,
@@ -85,7 +86,9 @@ struct Usage {
 fn own_cgroup(container: &Container) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", container.state.pid?)).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let path = path.contains(&container.record.id).then(|| Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')))?;
+    let path = path
+        .contains(&container.record.id)
+        .then(|| Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')))?;
     path.join("memory.current").exists().then_some(path)
 }
 
@@ -96,7 +99,9 @@ impl Usage {
         let mut blocks = Vec::new();
         for line in text("io.stat").lines() {
             let mut words = line.split_whitespace();
-            let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else { continue };
+            let Some((major, minor)) = words.next().and_then(|device| device.split_once(':')) else {
+                continue;
+            };
             for word in words {
                 let operation = match word.split_once('=') {
                     Some(("rbytes", bytes)) => Some(("read", bytes)),
@@ -122,11 +127,18 @@ impl Usage {
     }
 
     fn of_processes(container: &Container) -> Self {
-        let mut usage =
-            Self { cpu: 0, memory: 0, inactive: 0, limit: machine_memory(), processes: 0, blocks: Vec::new() };
+        let mut usage = Self {
+            cpu: 0,
+            memory: 0,
+            inactive: 0,
+            limit: machine_memory(),
+            processes: 0,
+            blocks: Vec::new(),
+        };
         for pid in processes::of(container) {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+            let fields: Vec<&str> =
+                stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
             let number = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
             // A tick is a hundredth of a second, a page 4 KiB.
             usage.cpu += (number(11) + number(12)) * 10_000_000;
@@ -149,11 +161,13 @@ fn machine_memory() -> u64 {
 fn machine_cpu() -> u64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let first = text.lines().next().unwrap_or_default();
-    first.split_whitespace().skip(1).take(8).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>() * 10_000_000
+    first.split_whitespace().skip(1).take(8).filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>()
+        * 10_000_000
 }
 
 fn networks(container: &Container) -> Value {
-    let text = fs::read_to_string(format!("/proc/{}/net/dev", container.state.pid.unwrap_or(0))).unwrap_or_default();
+    let text =
+        fs::read_to_string(format!("/proc/{}/net/dev", container.state.pid.unwrap_or(0))).unwrap_or_default();
     let mut all = serde_json::Map::new();
     for line in text.lines() {
         let Some((name, numbers)) = line.split_once(':') else { continue };

@@ -14,7 +14,10 @@ pub fn sign(response: &mut Response<Content>) {
     headers.insert("api-version", HeaderValue::from_static(VERSION));
     headers.insert("docker-experimental", HeaderValue::from_static("false"));
     headers.insert("ostype", HeaderValue::from_static("linux"));
-    headers.insert("server", HeaderValue::from_static(concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)")));
+    headers.insert(
+        "server",
+        HeaderValue::from_static(concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
 }
 
 /// `_ping`
@@ -117,7 +120,11 @@ pub fn disk_usage(api: &Api) -> Answer {
     let mut containers = Vec::new();
     for container in api.containers().list()? {
         let mut one = super::inspect::summary(api, &container)?;
-        set(&mut one, "SizeRw", json!(super::volumes::size(&api.containers().dir(&container.record.id).join("upper"))));
+        set(
+            &mut one,
+            "SizeRw",
+            json!(super::volumes::size(&api.containers().dir(&container.record.id).join("upper"))),
+        );
         set(&mut one, "SizeRootFs", json!(0));
         containers.push(one);
     }

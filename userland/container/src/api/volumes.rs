@@ -55,8 +55,10 @@ fn told(places: &Places, name: &str, volume: &Definition) -> Value {
 
 fn names(places: &Places) -> Vec<String> {
     let entries = fs::read_dir(root(places)).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_name(name)).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_name(name))
+        .collect();
     names.sort();
     names
 }
@@ -153,7 +155,9 @@ pub fn create(api: &Api, wanted: Wanted) -> Answer {
     match wanted.driver.as_deref() {
         None | Some("" | "local") => {}
         Some(driver) => {
-            return Err(Failure::missing(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found")));
+            return Err(Failure::missing(format!(
+                "error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+            )));
         }
     }
     if wanted.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {

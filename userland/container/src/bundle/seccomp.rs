@@ -84,16 +84,16 @@ pub fn default_for(capabilities: &Capabilities) -> Value {
     if !admin {
         allowed.retain(|call| *call != "clone3");
     }
-    let allow = |names: Value, args: Value| json!({ "names": names, "action": "SCMP_ACT_ALLOW", "args": args });
-    let when = |op: &str, value: u64, two: u64| json!([{ "index": 0, "value": value, "valueTwo": two, "op": op }]);
+    let allow =
+        |names: Value, args: Value| json!({ "names": names, "action": "SCMP_ACT_ALLOW", "args": args });
+    let when =
+        |op: &str, value: u64, two: u64| json!([{ "index": 0, "value": value, "valueTwo": two, "op": op }]);
     let mut calls = vec![
         allow(json!(allowed), json!([])),
         allow(json!(["clone"]), when("SCMP_CMP_MASKED_EQ", NEW_NAMESPACES, 0)),
         allow(json!(["socket"]), when("SCMP_CMP_NE", AF_VSOCK, 0)),
     ];
-    calls.extend(
-        PERSONALITIES.map(|value| allow(json!(["personality"]), when("SCMP_CMP_EQ", value, 0))),
-    );
+    calls.extend(PERSONALITIES.map(|value| allow(json!(["personality"]), when("SCMP_CMP_EQ", value, 0))));
     if !admin {
         // ENOSYS
         calls.push(json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 }));
@@ -109,8 +109,22 @@ mod tests {
     fn calls_that_reach_the_kernels_insides_are_not_in_the_list() {
         let always: Vec<_> = ALWAYS.split_whitespace().collect();
         for dangerous in [
-            "mount", "bpf", "kexec_load", "init_module", "unshare", "setns", "keyctl", "add_key", "request_key",
-            "userfaultfd", "io_uring_setup", "open_by_handle_at", "perf_event_open", "pivot_root", "swapon", "reboot",
+            "mount",
+            "bpf",
+            "kexec_load",
+            "init_module",
+            "unshare",
+            "setns",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "userfaultfd",
+            "io_uring_setup",
+            "open_by_handle_at",
+            "perf_event_open",
+            "pivot_root",
+            "swapon",
+            "reboot",
         ] {
             assert!(!always.contains(&dangerous), "{dangerous}");
         }

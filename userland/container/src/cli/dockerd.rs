@@ -63,9 +63,12 @@ pub fn dockerd(args: Vec<OsString>) -> ExitCode {
             }
         },
         None => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build();
             let served = match runtime {
-                Ok(runtime) => runtime.block_on(serve(Api::new(places), &host)).map_err(|error| error.to_string()),
+                Ok(runtime) => {
+                    runtime.block_on(serve(Api::new(places), &host)).map_err(|error| error.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             match served {

@@ -14,7 +14,9 @@ use linux::namespace::{Child, Namespaces, fork_into, fork_sibling, unshare};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces};
+use rustix::thread::{
+    LinkNameSpaceType, ThreadNameSpaceType, move_into_link_name_space, move_into_thread_name_spaces,
+};
 
 use super::channel::{self, Message};
 
@@ -66,8 +68,13 @@ impl Surroundings {
             }
             match one.path() {
                 Some(path) if path.is_absolute() => {
-                    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                        .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("namespace {}: {error}", path.display())))?;
+                    let file =
+                        open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
+                            io::Error::new(
+                                io::Error::from(error).kind(),
+                                format!("namespace {}: {error}", path.display()),
+                            )
+                        })?;
                     all.joined.push((link, file));
                 }
                 Some(path) => return Err(bad(format!("namespace path {} is not absolute", path.display()))),
@@ -75,7 +82,9 @@ impl Surroundings {
                 None => all.new = all.new.with(flag),
             }
         }
-        if !all.new.contains(Namespaces::MOUNT) && !all.joined.iter().any(|(link, _)| *link == LinkNameSpaceType::Mount) {
+        if !all.new.contains(Namespaces::MOUNT)
+            && !all.joined.iter().any(|(link, _)| *link == LinkNameSpaceType::Mount)
+        {
             return Err(bad("a container needs a mount namespace".to_owned()));
         }
         let offsets = spec.linux().as_ref().and_then(|linux| linux.time_offsets().as_ref());
@@ -122,9 +131,8 @@ impl Surroundings {
         }
         let (ours, theirs) = channel::pair()?;
         let between = fork_into(Namespaces::NONE, None, || {
-            let told = self.enter().and_then(|()| {
-                fork_sibling(self.new.without(Namespaces::TIME), cgroup, child)
-            });
+            let told =
+                self.enter().and_then(|()| fork_sibling(self.new.without(Namespaces::TIME), cgroup, child));
             match told {
                 Ok(born) => {
                     theirs.send_number(born.pid);
@@ -141,7 +149,8 @@ impl Surroundings {
         let _ = super::exit_status(&between.pidfd);
         match told? {
             Message::Number(pid) => {
-                let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+                let number =
+                    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
                 Ok(Child { pid, pidfd: pidfd_open(number, PidfdFlags::empty())? })
             }
             Message::Failed(_, text) => Err(io::Error::other(text)),
@@ -151,8 +160,9 @@ impl Surroundings {
 
     fn enter(&self) -> io::Result<()> {
         for (link, file) in &self.joined {
-            move_into_link_name_space(file.as_fd(), Some(*link))
-                .map_err(|error| io::Error::new(io::Error::from(error).kind(), format!("join namespace {link:?}: {error}")))?;
+            move_into_link_name_space(file.as_fd(), Some(*link)).map_err(|error| {
+                io::Error::new(io::Error::from(error).kind(), format!("join namespace {link:?}: {error}"))
+            })?;
         }
         if let Some((process, kinds)) = &self.beside {
             move_into_thread_name_spaces(process.as_fd(), *kinds)?;

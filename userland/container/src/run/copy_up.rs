@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, fstat, mkdirat, openat, readlinkat,
-    statat, symlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, fstat, mkdirat, openat,
+    readlinkat, statat, symlinkat,
 };
 
 /// Deeper than any honest tree.
@@ -56,7 +56,8 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> 
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let source = openat(from, name, flags, Mode::empty())?;
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let target = openat(to, name, flags, Mode::from_raw_mode(0o600))?;
                 io::copy(&mut std::fs::File::from(source), &mut std::fs::File::from(target.try_clone()?))?;
                 fchown(&target, owner.0, owner.1)?;

@@ -67,7 +67,8 @@ pub fn are_closed(spec: &Spec) -> bool {
 /// When the kernel refuses, or a path leads through a link.
 pub fn provide(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), MountError> {
     // What is there came from the machine.
-    if dev_mount(spec).is_some_and(|(mount, options)| options.bind || mount.typ().as_deref() == Some("bind")) {
+    if dev_mount(spec).is_some_and(|(mount, options)| options.bind || mount.typ().as_deref() == Some("bind"))
+    {
         return Ok(());
     }
     let nodes = nodes(spec);
@@ -105,7 +106,13 @@ fn nodes(spec: &Spec) -> Vec<Node> {
     for (path, major, minor) in DEFAULT {
         if !nodes.iter().any(|node| node.path == Path::new(path)) {
             let number = makedev(major, minor);
-            nodes.push(Node { path: path.into(), kind: FileType::CharacterDevice, number, mode: 0o666, owner: (0, 0) });
+            nodes.push(Node {
+                path: path.into(),
+                kind: FileType::CharacterDevice,
+                number,
+                mode: 0o666,
+                owner: (0, 0),
+            });
         }
     }
     nodes

@@ -37,7 +37,8 @@ pub struct Joining<'a> {
 pub fn join(joining: Joining<'_>, connect: impl FnOnce() -> io::Result<()>) -> Result<Born, RunError> {
     let (pidfd, number) = joining.target;
     let user_of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user"));
-    let other_users = step("user namespace", user_of(&number.to_string()))? != step("user namespace", user_of("self"))?;
+    let other_users =
+        step("user namespace", user_of(&number.to_string()))? != step("user namespace", user_of("self"))?;
     let birthplace = step("cgroup", joining.cgroup.map_or(Ok(None), Cgroup::birthplace))?;
     let (parent, child) = step("channel", channel::pair())?;
     // In a cell, so that the child can let go of its copy of our end.

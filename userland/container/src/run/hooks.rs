@@ -41,7 +41,13 @@ pub struct ContainerState<'a> {
 impl<'a> ContainerState<'a> {
     /// The state of a container of this configuration.
     #[must_use]
-    pub fn new(id: &'a str, status: &'static str, pid: Option<u32>, bundle: &'a Path, spec: &'a Spec) -> Self {
+    pub fn new(
+        id: &'a str,
+        status: &'static str,
+        pid: Option<u32>,
+        bundle: &'a Path,
+        spec: &'a Spec,
+    ) -> Self {
         let annotations = spec.annotations().iter().flatten();
         let annotations = annotations.map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Self { oci_version: VERSION, id, status, pid, bundle, annotations }
@@ -84,7 +90,10 @@ fn run_one(hook: &Hook, state: &[u8]) -> io::Result<()> {
         // A hook need not read it; what fits into the pipe does not hold us up.
         let _ = stdin.write_all(state);
     }
-    let until = hook.timeout().and_then(|seconds| u64::try_from(seconds).ok()).map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let until = hook
+        .timeout()
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let status = loop {
         if let (Some(until), None) = (until, child.try_wait()?) {
             if Instant::now() >= until {
@@ -124,7 +133,9 @@ mod tests {
             bundle: Path::new("/b"),
             annotations: BTreeMap::from([("k", "v")]),
         };
-        let good = hook(r#"{"path":"/bin/sh","args":["sh","-c","grep -q '\"id\":\"abc\",\"status\":\"creating\",\"pid\":7' && [ \"$A\" = b ]"],"env":["A=b"]}"#);
+        let good = hook(
+            r#"{"path":"/bin/sh","args":["sh","-c","grep -q '\"id\":\"abc\",\"status\":\"creating\",\"pid\":7' && [ \"$A\" = b ]"],"env":["A=b"]}"#,
+        );
         run("prestart", Some(&good), &state).unwrap();
         let bad = hook(r#"{"path":"/bin/sh","args":["sh","-c","echo sorry >&2; exit 3"]}"#);
         let told = run("prestart", Some(&bad), &state).unwrap_err().to_string();

@@ -72,7 +72,9 @@ impl Inside<'_> {
         match self.try_enter(&channel) {
             Ok(Some((settled, channel, pid))) => self.finish(&settled, channel.get(), pid),
             Ok(None) => match reaper::start_and_reap(channel, |channel| {
-                self.program.settle(Some(channel)).map_or_else(|error| error, |settled| self.program.become_it(&settled, channel))
+                self.program
+                    .settle(Some(channel))
+                    .map_or_else(|error| error, |settled| self.program.become_it(&settled, channel))
             }) {
                 Ok(status) => status,
                 Err(_) => 125,
@@ -93,7 +95,9 @@ impl Inside<'_> {
         let pid = self.build(channel)?;
         match self.life {
             Life::Tied if self.init => Ok(None),
-            Life::Tied => Ok(Some((self.program.settle(Some(channel))?, OwnOrBorrowed::Borrowed(channel), pid))),
+            Life::Tied => {
+                Ok(Some((self.program.settle(Some(channel))?, OwnOrBorrowed::Borrowed(channel), pid)))
+            }
             Life::Free(gate) => {
                 super::process::give_streams(self.program.process());
                 let settled = self.program.settle(None)?;
@@ -134,7 +138,8 @@ impl Inside<'_> {
         }
         let new_users = has(self.spec, LinuxNamespaceType::User, false);
         if new_users || has(self.spec, LinuxNamespaceType::User, true) {
-            super::process::become_root().map_err(|error| failed("become root of the user namespace", error))?;
+            super::process::become_root()
+                .map_err(|error| failed("become root of the user namespace", error))?;
         }
         if self.keyring {
             // A kernel without keys, or a filter around us that has none: nothing to be kept apart.

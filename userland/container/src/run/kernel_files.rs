@@ -65,7 +65,8 @@ impl KernelFiles {
 
     /// Gives the program that is executed next its labels.
     fn label(&self, process: &oci_spec::runtime::Process) -> Result<(), (String, io::Error)> {
-        let missing = |what: &str| io::Error::new(io::ErrorKind::Unsupported, format!("this kernel has no {what}"));
+        let missing =
+            |what: &str| io::Error::new(io::ErrorKind::Unsupported, format!("this kernel has no {what}"));
         if let Some(profile) = process.apparmor_profile().as_ref().filter(|profile| !profile.is_empty()) {
             let what = format!("apparmorProfile {profile}");
             if !Path::new("/sys/module/apparmor").exists() && profile != "unconfined" {
@@ -74,7 +75,9 @@ impl KernelFiles {
             if profile != "unconfined" {
                 let paths = ["self/attr/apparmor/exec", "self/attr/exec"];
                 let text = format!("exec {profile}");
-                let written = self.write(Path::new(paths[0]), &text).or_else(|_| self.write(Path::new(paths[1]), &text));
+                let written = self
+                    .write(Path::new(paths[0]), &text)
+                    .or_else(|_| self.write(Path::new(paths[1]), &text));
                 written.map_err(|error| (what, error))?;
             }
         }
@@ -127,7 +130,9 @@ mod tests {
         )
         .unwrap();
         assert!(is_own(&spec, "net.ipv4.ip_forward"));
-        for whole in ["kernel.panic", "kernel.sem", "net./../kernel.panic", "vm.swappiness", "kernel.core_pattern"] {
+        for whole in
+            ["kernel.panic", "kernel.sem", "net./../kernel.panic", "vm.swappiness", "kernel.core_pattern"]
+        {
             assert!(!is_own(&spec, whole), "{whole}");
         }
     }

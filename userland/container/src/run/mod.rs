@@ -124,7 +124,8 @@ pub fn bear(
     let child = step("create the container's namespaces", born)?;
     let Some(channel) = parent.take() else { return Err(RunError::NoProcess) };
     if inside.waits_for_parent
-        && let Err(error) = attend(inside, surroundings, child.pid).and_then(|()| step("channel", channel.send_go()))
+        && let Err(error) =
+            attend(inside, surroundings, child.pid).and_then(|()| step("channel", channel.send_go()))
     {
         kill(&child.pidfd);
         return Err(error);

@@ -70,7 +70,8 @@ pub fn known() -> Vec<String> {
     let below = ATTRIBUTES.iter().map(|(name, ..)| format!("r{name}"));
     let travel = PROPAGATIONS.iter().flat_map(|(name, _)| [(*name).to_owned(), format!("r{name}")]);
     let rest = OF_THE_FILE_SYSTEM.iter().chain(&NO_EFFECT).chain(&["tmpcopyup", "idmap", "ridmap"]);
-    let mut all: Vec<String> = plain.chain(below).chain(travel).chain(rest.map(|name| (*name).to_owned())).collect();
+    let mut all: Vec<String> =
+        plain.chain(below).chain(travel).chain(rest.map(|name| (*name).to_owned())).collect();
     all.retain(|name| name != "newinstance");
     all.sort();
     all
@@ -143,7 +144,8 @@ mod tests {
 
     #[test]
     fn options_are_sorted_by_who_they_are_for() {
-        let parsed = MountOptions::parse(&["nosuid", "ro", "rbind", "rslave", "mode=755", "huge", "newinstance"]);
+        let parsed =
+            MountOptions::parse(&["nosuid", "ro", "rbind", "rslave", "mode=755", "huge", "newinstance"]);
         assert_eq!(parsed.set, Attributes::READ_ONLY.with(Attributes::NO_SUID));
         assert!(parsed.bind && parsed.recursive);
         assert_eq!(parsed.propagation, [(Propagation::Slave, true)]);
@@ -153,7 +155,10 @@ mod tests {
     #[test]
     fn the_last_of_opposite_options_holds() {
         let parsed = MountOptions::parse(&["ro", "rw", "nodev", "noatime", "relatime"]);
-        assert_eq!((parsed.set, parsed.clear), (Attributes::NO_DEV, Attributes::READ_ONLY.with(Attributes::ANY_ATIME)));
+        assert_eq!(
+            (parsed.set, parsed.clear),
+            (Attributes::NO_DEV, Attributes::READ_ONLY.with(Attributes::ANY_ATIME))
+        );
         let below = MountOptions::parse(&["rro", "rnosuid", "rdev"]);
         assert_eq!(below.set_below, Attributes::READ_ONLY.with(Attributes::NO_SUID));
         assert_eq!(below.clear_below, Attributes::NO_DEV);

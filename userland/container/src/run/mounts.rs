@@ -56,7 +56,8 @@ pub fn make(root: BorrowedFd<'_>, wanted: &Mount) -> Result<(), MountError> {
         // The network of this sysfs is another user namespace's: what is shown of it is the machine's.
         Err(error) if kind == "sysfs" && error.raw_os_error() == Some(libc::EPERM) => {
             let sys = rustix::fs::open("/sys", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-            let copy = sys.and_then(|sys| copy_of(sys, true)).map_err(|error| failed("mount", path, error))?;
+            let copy =
+                sys.and_then(|sys| copy_of(sys, true)).map_err(|error| failed("mount", path, error))?;
             set_attributes(&copy, &options).map_err(|error| failed("mount", path, error))?;
             copy
         }
@@ -127,7 +128,8 @@ pub fn prepare(spec: &Spec) -> Result<Vec<(usize, OwnedFd)>, MountError> {
     for (at, wanted) in spec.mounts().iter().flatten().enumerate() {
         let options = MountOptions::parse(wanted.options().as_deref().unwrap_or_default());
         let own = wanted.uid_mappings().as_deref().zip(wanted.gid_mappings().as_deref());
-        let containers = linux.and_then(|linux| linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()));
+        let containers =
+            linux.and_then(|linux| linux.uid_mappings().as_deref().zip(linux.gid_mappings().as_deref()));
         let recursive = match (options.map_owners, own) {
             (Some(recursive), _) => recursive,
             (None, Some((users, _))) if !users.is_empty() => false,
@@ -136,7 +138,9 @@ pub fn prepare(spec: &Spec) -> Result<Vec<(usize, OwnedFd)>, MountError> {
         let path = wanted.destination();
         let refused = |error: io::Error| failed("map the owners of", path, error);
         let Some((users, groups)) = own.filter(|(users, _)| !users.is_empty()).or(containers) else {
-            return Err(refused(io::Error::other("it has no uidMappings and gidMappings, nor has the container")));
+            return Err(refused(io::Error::other(
+                "it has no uidMappings and gidMappings, nor has the container",
+            )));
         };
         let copy = copy(wanted, &options)?;
         let namespace = super::users::namespace(users, groups).map_err(refused)?;

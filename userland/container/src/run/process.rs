@@ -117,13 +117,15 @@ impl<'a> Program<'a> {
         if !self.limited_by_parent {
             limit(None, process).map_err(|error| StartError::Setup("rlimits".to_owned(), error))?;
         }
-        super::scheduling::apply(process).map_err(|error| StartError::Setup("scheduling".to_owned(), error))?;
+        super::scheduling::apply(process)
+            .map_err(|error| StartError::Setup("scheduling".to_owned(), error))?;
         // Nothing of ours is left to be followed from here on: not by /proc/self/fd, not by exec.
         step("close descriptors", linux::clean_exec::close_on_exec_from(3 + self.kept))?;
         enter_directory(&root, process.cwd())?;
         step("drop capabilities", drop_bounding(capability::bits(&permitted(process))))?;
         step("set the user", become_user(&identity))?;
-        let keep = if self.needs_rights_to_filter() { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
+        let keep =
+            if self.needs_rights_to_filter() { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
         step("set capabilities", set_capabilities(process, keep))?;
         rustix::process::umask(Mode::from_raw_mode(process.user().umask().unwrap_or(0o022)));
         if process.no_new_privileges() == Some(true) {
@@ -166,7 +168,10 @@ impl<'a> Program<'a> {
         let name = settled.shown.clone();
         if error.kind() == io::ErrorKind::NotFound {
             // The file is there: what is missing is the interpreter it names.
-            return StartError::NotExecutable(name, io::Error::other("its interpreter is missing: no such file or directory"));
+            return StartError::NotExecutable(
+                name,
+                io::Error::other("its interpreter is missing: no such file or directory"),
+            );
         }
         StartError::NotExecutable(name, error)
     }

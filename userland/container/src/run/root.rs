@@ -51,7 +51,10 @@ pub(super) fn begin_propagation(wanted: Option<&str>) -> io::Result<()> {
         Some("unbindable" | "runbindable") => MountPropagationFlags::PRIVATE,
         None | Some("" | "slave" | "rslave") => MountPropagationFlags::DOWNSTREAM,
         Some(other) => {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("rootfsPropagation {other:?} is none")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("rootfsPropagation {other:?} is none"),
+            ));
         }
     };
     Ok(mount_change("/", how | MountPropagationFlags::REC)?)

@@ -6,7 +6,8 @@ use std::io;
 
 use linux::scheduling as door;
 use oci_spec::runtime::{
-    IOPriorityClass, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler, Spec,
+    IOPriorityClass, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy, Process, Scheduler,
+    Spec,
 };
 
 /// Sets what the process's part of the configuration asks for.

@@ -95,7 +95,9 @@ impl Filter {
             flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
         }
         if program.len() > 4096 {
-            return Err(bad("seccomp: the filter is longer than the 4096 instructions that the kernel takes"));
+            return Err(bad(
+                "seccomp: the filter is longer than the 4096 instructions that the kernel takes",
+            ));
         }
         Ok(Self { program, flags, listens })
     }
@@ -119,7 +121,9 @@ const KILL_PROCESS: u32 = 0x8000_0000;
 
 fn modes(seccomp: &LinuxSeccomp) -> Vec<ProcessorMode> {
     let native = |name: &str| linux::syscall::number(name).and_then(|number| u32::try_from(number).ok());
-    let x32 = |name: &str| linux::syscall::number(name).and_then(|number| u32::try_from(number).ok()).map(|n| n | X32);
+    let x32 = |name: &str| {
+        linux::syscall::number(name).and_then(|number| u32::try_from(number).ok()).map(|n| n | X32)
+    };
     let own = if cfg!(target_arch = "aarch64") { Arch::ScmpArchAarch64 } else { Arch::ScmpArchX86_64 };
     let own_mode = ProcessorMode { audit: own as u32, offset: 0, number: native };
     let mut modes = vec![own_mode];
@@ -144,7 +148,9 @@ fn flags(seccomp: &LinuxSeccomp) -> u64 {
     let bit = |flag: &LinuxSeccompFilterFlag| match flag {
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => libc::SECCOMP_FILTER_FLAG_LOG,
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
+            libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+        }
         // There is one thread.
         LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
     };
@@ -162,9 +168,10 @@ fn ranges<'a>(seccomp: &'a LinuxSeccomp, mode: &ProcessorMode) -> Vec<Range<'a>>
     for call in seccomp.syscalls().iter().flatten() {
         let decision = action(call.action(), call.errno_ret());
         let args = call.args().as_deref().unwrap_or_default();
-        let repeats = args.iter().enumerate().any(|(at, arg)| {
-            args.iter().take(at).any(|other| other.index() == arg.index())
-        });
+        let repeats = args
+            .iter()
+            .enumerate()
+            .any(|(at, arg)| args.iter().take(at).any(|other| other.index() == arg.index()));
         // Conditions on one argument are alternatives, as libseccomp's callers have it.
         let alternatives: Vec<Vec<_>> =
             if repeats { args.iter().map(|arg| vec![arg]).collect() } else { vec![args.iter().collect()] };

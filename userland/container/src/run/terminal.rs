@@ -10,7 +10,9 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat2};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 use super::channel::Channel;
 use super::{devices, mounts};
@@ -27,7 +29,8 @@ pub(super) fn make(
     let terminal = open_pair(root)?;
     if let Some(size) = size {
         let cells = |number: u64| u16::try_from(number).unwrap_or(0);
-        let size = Winsize { ws_row: cells(size.height()), ws_col: cells(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
+        let size =
+            Winsize { ws_row: cells(size.height()), ws_col: cells(size.width()), ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&terminal.0, size)?;
     }
     channel.send_terminal(&terminal.0)?;

@@ -29,12 +29,15 @@ pub fn map(pid: u32, spec: &Spec) -> io::Result<()> {
 
 fn write(pid: u32, users: &[LinuxIdMapping], groups: &[LinuxIdMapping]) -> io::Result<()> {
     if rustix::process::geteuid().is_root() {
-        fs::write(format!("/proc/{pid}/uid_map"), lines(users)).map_err(|error| named("uidMappings", &error))?;
-        return fs::write(format!("/proc/{pid}/gid_map"), lines(groups)).map_err(|error| named("gidMappings", &error));
+        fs::write(format!("/proc/{pid}/uid_map"), lines(users))
+            .map_err(|error| named("uidMappings", &error))?;
+        return fs::write(format!("/proc/{pid}/gid_map"), lines(groups))
+            .map_err(|error| named("gidMappings", &error));
     }
     // Who is not root may map only itself; for more there are set-user-id programs that know who may what.
     if users.len() == 1 && users.iter().all(|one| one.size() == 1) {
-        fs::write(format!("/proc/{pid}/uid_map"), lines(users)).map_err(|error| named("uidMappings", &error))?;
+        fs::write(format!("/proc/{pid}/uid_map"), lines(users))
+            .map_err(|error| named("uidMappings", &error))?;
     } else {
         ask("newuidmap", pid, users)?;
     }

@@ -35,7 +35,8 @@ pub fn add(spec: &mut Spec, dir: &Path, record: &Record, host: &Host, net: Optio
         let path = dir.join(name);
         fs::write(&path, text)?;
         set_readable(&path)?;
-        let access = if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) { "ro" } else { "rw" };
+        let access =
+            if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) { "ro" } else { "rw" };
         let mount: Mount = serde_json::from_value(json!({
             "destination": target, "type": "bind", "source": path, "options": ["bind", "rprivate", access, "nodev"],
         }))?;
@@ -98,17 +99,12 @@ mod tests {
     fn name_servers_that_cannot_be_reached_are_left_out() {
         let machine = "# by hand\nnameserver 127.0.0.53\nnameserver 10.0.2.3\nsearch example.org\n";
         let host = Host::default();
-        assert_eq!(
-            resolvers(machine, &host, true),
-            "# by hand\nnameserver 10.0.2.3\nsearch example.org\n"
-        );
+        assert_eq!(resolvers(machine, &host, true), "# by hand\nnameserver 10.0.2.3\nsearch example.org\n");
         assert_eq!(resolvers(machine, &host, false), machine);
         let own: Host = serde_json::from_value(serde_json::json!({ "Dns": ["192.0.2.1"] })).unwrap();
-        assert_eq!(
-            resolvers(machine, &own, true),
-            "nameserver 192.0.2.1\n# by hand\nsearch example.org\n"
-        );
-        let text = hosts("box", &serde_json::from_value(json!({ "ExtraHosts": ["db:192.0.2.2"] })).unwrap(), None);
+        assert_eq!(resolvers(machine, &own, true), "nameserver 192.0.2.1\n# by hand\nsearch example.org\n");
+        let text =
+            hosts("box", &serde_json::from_value(json!({ "ExtraHosts": ["db:192.0.2.2"] })).unwrap(), None);
         assert!(text.contains("192.0.2.2\tdb\n") && text.starts_with("127.0.0.1\tlocalhost\n"));
     }
 }

@@ -160,8 +160,7 @@ impl Hub {
             return;
         }
         let stream = client.stream;
-        let Ok(stream) =
-            stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream))
+        let Ok(stream) = stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream))
         else {
             return;
         };
@@ -266,7 +265,15 @@ async fn pass_input(to: OwnedFd, mut pieces: mpsc::Receiver<Bytes>) {
     }
 }
 
-fn nonblocking(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// To be read and written without waiting.
+///
+/// # Errors
+/// When the kernel has no room for it.
+#[expect(
+    deprecated,
+    reason = "an owned descriptor cannot be closed behind its back; what replaces it is unsafe"
+)]
+pub fn nonblocking(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     rustix::io::ioctl_fionbio(fd.as_fd(), true)?;
-    AsyncFd::register(fd)
+    AsyncFd::new(fd)
 }

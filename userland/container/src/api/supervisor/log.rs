@@ -50,7 +50,8 @@ impl Log {
         let options = config.config.as_ref();
         let (largest, files) = limits(options);
         let wants_file = !matches!(config.kind.as_str(), "none" | "journald");
-        let file = if wants_file { Some(OpenOptions::new().append(true).create(true).open(&path)?) } else { None };
+        let file =
+            if wants_file { Some(OpenOptions::new().append(true).create(true).open(&path)?) } else { None };
         let size = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |file| file.len());
         let journal = if config.kind == "none" { None } else { Journal::connect(record) };
         Ok(Self { path, file, size, largest, files, journal, begun: [Vec::new(), Vec::new()] })
@@ -112,7 +113,8 @@ impl Log {
         for number in (1..self.files.saturating_sub(1)).rev() {
             let _ = fs::rename(numbered(number), numbered(number + 1));
         }
-        let _ = if self.files > 1 { fs::rename(&self.path, numbered(1)) } else { fs::remove_file(&self.path) };
+        let _ =
+            if self.files > 1 { fs::rename(&self.path, numbered(1)) } else { fs::remove_file(&self.path) };
         if let Ok(file) = OpenOptions::new().append(true).create(true).open(&self.path) {
             self.file = Some(file);
             self.size = 0;
@@ -176,7 +178,15 @@ mod tests {
     fn log(dir: &Path, largest: u64, files: u32) -> Log {
         let path = dir.join("x-json.log");
         let file = OpenOptions::new().append(true).create(true).open(&path).unwrap();
-        Log { path, file: Some(file), size: 0, largest, files, journal: None, begun: [Vec::new(), Vec::new()] }
+        Log {
+            path,
+            file: Some(file),
+            size: 0,
+            largest,
+            files,
+            journal: None,
+            begun: [Vec::new(), Vec::new()],
+        }
     }
 
     #[test]
@@ -189,14 +199,22 @@ mod tests {
         log.take(frame::STDERR, &[b'x'; LONGEST_LINE + 1]);
         log.finish();
         let text = fs::read_to_string(dir.path().join("x-json.log")).unwrap();
-        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let told: Vec<(&str, usize)> = lines
             .iter()
             .map(|line| (line["stream"].as_str().unwrap(), line["log"].as_str().unwrap().len()))
             .collect();
         assert_eq!(
             told,
-            [("stdout", 4), ("stderr", 4), ("stdout", 4), ("stderr", LONGEST_LINE), ("stdout", 3), ("stderr", 1)]
+            [
+                ("stdout", 4),
+                ("stderr", 4),
+                ("stdout", 4),
+                ("stderr", LONGEST_LINE),
+                ("stdout", 3),
+                ("stderr", 1)
+            ]
         );
         assert!(lines.iter().all(|line| time::parse(line["time"].as_str().unwrap()).is_some()));
     }
@@ -219,7 +237,8 @@ mod tests {
     #[test]
     fn limits_are_dockers() {
         let limits = |pairs: &[(&str, &str)]| {
-            let options = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let options =
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             super::limits(Some(&options))
         };
         assert_eq!(limits(&[("max-size", "10m"), ("max-file", "3")]), (10 << 20, 3));

@@ -9,7 +9,7 @@
 //! only to such a one. The keeper is a thread beside it from then to the end.
 
 mod files;
-mod keeper;
+pub(super) mod keeper;
 mod log;
 mod net;
 pub(super) mod streams;
@@ -66,7 +66,7 @@ pub fn supervise(places: &Places, id: &str) -> Result<u8, CliError> {
     let owner = own(&containers, &record.id)?;
     let listener = listen(&socket(&containers, &record.id))?;
     let mut waiting = reception(&listener)?;
-    let spec = run::configuration(&containers, &record.id)?;
+    let spec = run::supervisor::configuration(&containers, &record.id)?;
     let settings = Settings::of(&containers, &record);
     let mut supervisor = Supervisor {
         places,
@@ -82,7 +82,13 @@ pub fn supervise(places: &Places, id: &str) -> Result<u8, CliError> {
     let mut pause = FIRST_PAUSE;
     let status = loop {
         let begin = Instant::now();
-        let status = supervisor.once(&listener, std::mem::take(&mut waiting))?;
+        let status = match supervisor.once(&listener, std::mem::take(&mut waiting)) {
+            Ok(status) => status,
+            Err(error) => {
+                supervisor.leave(&owner)?;
+                return Err(error);
+            }
+        };
         if begin.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
@@ -182,8 +188,8 @@ impl Supervisor<'_> {
             }
             let mut streams = Streams::new(&config, self.record.tty).map_err(failed("streams"))?;
             let kept = streams.put_in_place().map_err(failed("streams"))?;
-            let input = run::Streams { stdin: config.open_stdin };
-            let running = run::start(self.containers, self.record, &spec, input);
+            let input = run::supervisor::Streams { stdin: config.open_stdin };
+            let running = run::supervisor::start(self.containers, self.record, &spec, input);
             Ok::<_, CliError>((running, kept, streams, network))
         })();
         let (running, kept, streams, network) = match began {
@@ -203,13 +209,18 @@ impl Supervisor<'_> {
             let _ = watcher.write_all(&frame::encode(frame::STARTED, b""));
         }
         inspect::tell_by(&self.events, self.record, "start", &[]);
-        let log = Log::open(&self.containers.dir(id), self.record, &self.host.log_config).map_err(failed("log"))?;
+        let log =
+            Log::open(&self.containers.dir(id), self.record, &self.host.log_config).map_err(failed("log"))?;
         let listener = listener.try_clone().map_err(failed("attach.sock"))?;
         let keeper = Keeper { listener, clients, watchers, streams, log, once: config.stdin_once };
         let (tell_end, end) = tokio::sync::oneshot::channel();
         let keeping = std::thread::Builder::new().name("keeper".to_owned()).spawn(|| keeper.keep(end));
         let keeping = keeping.map_err(failed("keeper"))?;
         let status = running.wait(self.containers)?;
+        if self.restarts > 0 {
+            let state = self.containers.find(id)?.state;
+            self.containers.set_state(id, &crate::state::State { restarts: self.restarts, ..state })?;
+        }
         drop(kept);
         let _ = tell_end.send(());
         let watchers = keeping.join().unwrap_or_default();
@@ -227,7 +238,8 @@ impl Supervisor<'_> {
 
     fn did_not_start(&self, status: u8, text: &str, watchers: Vec<UnixStream>) -> Result<i32, CliError> {
         let containers = self.containers;
-        let _ = super::networks_of(self.places).disconnect(&self.record.id, &|id| containers.is_looked_after(id));
+        let _ =
+            super::networks_of(self.places).disconnect(&self.record.id, &|id| containers.is_looked_after(id));
         let state = crate::state::State {
             exit_code: Some(i32::from(status)),
             finished: Some(now()),

@@ -38,7 +38,9 @@ pub fn connect(
     let failed = |error| CliError::Io("network namespace", error);
     if let Some(other) = host.network_mode.strip_prefix("container:") {
         let other = containers.find(other)?;
-        let stopped = || CliError::Usage(format!("cannot join network of a non running container: {}", other.record.id));
+        let stopped = || {
+            CliError::Usage(format!("cannot join network of a non running container: {}", other.record.id))
+        };
         let pid = other.state.process().and(other.state.pid).ok_or_else(stopped)?;
         let namespace = File::open(format!("/proc/{pid}/ns/net")).map_err(failed)?;
         return Ok(Some(Net { namespace: namespace.into(), connected: None, neighbours: Vec::new() }));
@@ -51,17 +53,15 @@ pub fn connect(
     aliases.extend(endpoint.aliases.into_iter().flatten());
     aliases.dedup();
     let wanted = endpoint.ipam.and_then(|ipam| ipam.ipv4).filter(|text| !text.is_empty());
-    let address = wanted.map(|text| {
-        text.parse().map_err(|_| CliError::Usage(format!("invalid IPv4 address: {text}")))
-    });
+    let address =
+        wanted.map(|text| text.parse().map_err(|_| CliError::Usage(format!("invalid IPv4 address: {text}"))));
     let networks = crate::api::networks_of(places);
     let alive = |id: &str| containers.is_looked_after(id);
     let request =
         Request { container: &record.id, network, address: address.transpose()?, aliases, publish: &publish };
     let connected = networks.connect(&request, namespace.as_fd(), &alive);
-    let connected = connected.map_err(|error| {
-        CliError::Usage(format!("failed to set up container networking: {error}"))
-    })?;
+    let connected = connected
+        .map_err(|error| CliError::Usage(format!("failed to set up container networking: {error}")))?;
     // On a network of the user's, containers know each other by name.
     let others = networks.attachments(&alive).unwrap_or_default().into_iter();
     let neighbours = others

@@ -97,7 +97,8 @@ impl Folder {
     pub fn save(&self, record: &Record) -> Result<(), Error> {
         let path = self.path.join(RECORD);
         let new = self.path.join(".state.json");
-        let text = serde_json::to_vec(record).map_err(|source| Error::Config { path: path.clone(), source })?;
+        let text =
+            serde_json::to_vec(record).map_err(|source| Error::Config { path: path.clone(), source })?;
         during("state.json", fs::write(&new, text).and_then(|()| fs::rename(&new, &path)))
     }
 
@@ -127,7 +128,10 @@ impl Containers {
     pub fn create(&self, id: &str) -> Result<Folder, Error> {
         check(id)?;
         use std::os::unix::fs::DirBuilderExt;
-        during(self.0.display().to_string(), fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0))?;
+        during(
+            self.0.display().to_string(),
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0),
+        )?;
         let path = self.path(id);
         match fs::DirBuilder::new().mode(0o711).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -154,7 +158,9 @@ impl Containers {
         check(id)?;
         let path = self.path(id).join(RECORD);
         let text = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing(id.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Missing(id.to_owned()));
+            }
             other => during(path.display().to_string(), other)?,
         };
         serde_json::from_slice(&text).map_err(|source| Error::Config { path, source })
@@ -197,7 +203,10 @@ impl Containers {
 
 fn lock(path: PathBuf) -> Result<Folder, Error> {
     let shown = path.display().to_string();
-    let fd = during(shown.clone(), open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()))?;
+    let fd = during(
+        shown.clone(),
+        open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
+    )?;
     during(shown, flock(&fd, FlockOperation::LockExclusive))?;
     Ok(Folder { path, fd })
 }
@@ -206,7 +215,9 @@ fn lock(path: PathBuf) -> Result<Folder, Error> {
 fn check(id: &str) -> Result<(), Error> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if id.is_empty() || id.len() > 1024 || id == "." || id == ".." || !id.chars().all(allowed) {
-        return Err(Error::Usage(format!("invalid container ID {id:?}: letters, digits and _ + - . are allowed")));
+        return Err(Error::Usage(format!(
+            "invalid container ID {id:?}: letters, digits and _ + - . are allowed"
+        )));
     }
     Ok(())
 }
@@ -238,7 +249,11 @@ impl Record {
             status: status.word(),
             pid: self.pid.filter(|_| status != Status::Stopped),
             bundle: Path::new(&self.bundle),
-            annotations: self.annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            annotations: self
+                .annotations
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
         }
     }
 }

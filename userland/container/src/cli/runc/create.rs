@@ -149,7 +149,10 @@ fn check(spec: &Spec, options: &Options, stays: bool) -> Result<(), Error> {
             return bad("a mount has no destination");
         }
     }
-    if spec.hostname().is_some() && !has(spec, LinuxNamespaceType::Uts, false) && !has(spec, LinuxNamespaceType::Uts, true) {
+    if spec.hostname().is_some()
+        && !has(spec, LinuxNamespaceType::Uts, false)
+        && !has(spec, LinuxNamespaceType::Uts, true)
+    {
         return bad("hostname needs a uts namespace");
     }
     let terminal = process.terminal() == Some(true);
@@ -173,7 +176,12 @@ fn pass_notify(spec: &mut Spec) -> bool {
     if Path::new(&socket).exists() {
         let mut mount = Mount::default();
         mount.set_destination(NOTIFY.into()).set_source(Some(socket.into())).set_typ(Some("bind".to_owned()));
-        mount.set_options(Some(vec!["bind".to_owned(), "nosuid".to_owned(), "nodev".to_owned(), "noexec".to_owned()]));
+        mount.set_options(Some(vec![
+            "bind".to_owned(),
+            "nosuid".to_owned(),
+            "nodev".to_owned(),
+            "noexec".to_owned(),
+        ]));
         let mut all = spec.mounts().clone().unwrap_or_default();
         all.push(mount);
         spec.set_mounts(Some(all));
@@ -249,7 +257,13 @@ fn record(id: &str, bundle: PathBuf, spec: &Spec, cgroup: Cgroup) -> Record {
 
 type Built = (Record, OwnedFd, Option<OwnedFd>);
 
-fn build(folder: &Folder, mut record: Record, spec: &Spec, options: &Options, stays: bool) -> Result<Built, Error> {
+fn build(
+    folder: &Folder,
+    mut record: Record,
+    spec: &Spec,
+    options: &Options,
+    stays: bool,
+) -> Result<Built, Error> {
     let process = spec.process().as_ref().ok_or(RunError::NoProcess)?;
     let console = match &options.console_socket {
         Some(path) => Some(during(path.display().to_string(), console(path))?),
@@ -299,7 +313,12 @@ fn build(folder: &Folder, mut record: Record, spec: &Spec, options: &Options, st
 }
 
 /// Serves the child until it waits to be started.
-fn attend(channel: &Channel, record: &Record, console: Option<&Channel>, stays: bool) -> Result<Option<OwnedFd>, Error> {
+fn attend(
+    channel: &Channel,
+    record: &Record,
+    console: Option<&Channel>,
+    stays: bool,
+) -> Result<Option<OwnedFd>, Error> {
     let mut terminal = None;
     loop {
         match during("channel", channel.receive())? {
@@ -320,7 +339,9 @@ fn attend(channel: &Channel, record: &Record, console: Option<&Channel>, stays: 
             Message::Waits => return Ok(terminal),
             Message::Failed(status, text) => return Err(RunError::Start { status, text }.into()),
             Message::Started => {
-                return Err(Error::Usage("the container's first process died while it was being made".to_owned()));
+                return Err(Error::Usage(
+                    "the container's first process died while it was being made".to_owned(),
+                ));
             }
             other => return Err(Error::Usage(format!("{other:?} is not for us"))),
         }
@@ -377,7 +398,10 @@ mod tests {
     fn a_scope_has_its_slices_path() {
         let path = |text: &str| scope(Some(Path::new(text)), "id").unwrap();
         assert_eq!(path("system.slice:runc:abc"), Path::new("/system.slice/runc-abc.scope"));
-        assert_eq!(path("machine-a.slice:libpod:x"), Path::new("/machine.slice/machine-a.slice/libpod-x.scope"));
+        assert_eq!(
+            path("machine-a.slice:libpod:x"),
+            Path::new("/machine.slice/machine-a.slice/libpod-x.scope")
+        );
         assert_eq!(scope(None, "id").unwrap(), Path::new("/system.slice/runc-id.scope"));
         assert!(scope(Some(Path::new("/plain/path")), "id").is_err());
     }

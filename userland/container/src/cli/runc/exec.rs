@@ -70,7 +70,12 @@ pub struct Exec {
     #[arg(long, hide = true)]
     no_subreaper: bool,
     /// The container's ID, and the command
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "ID [COMMAND] [ARG...]")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ID [COMMAND] [ARG...]"
+    )]
     id_and_command: Vec<String>,
 }
 
@@ -97,12 +102,15 @@ impl Exec {
         let mut relay = if self.detach { None } else { Some(during("signals", Relay::new())?) };
         let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let (kept, _) = listen_fds(self.preserve_fds);
-        let program = during("seccomp", Program::prepare(&process, seccomp))?.with(kept, Vec::new()).limited_by_parent(false);
+        let program = during("seccomp", Program::prepare(&process, seccomp))?
+            .with(kept, Vec::new())
+            .limited_by_parent(false);
         let stopped = || Error::State { id: id.to_owned(), is: Status::Stopped.word(), wanted: "running" };
         let target = record.process().zip(record.pid).ok_or_else(stopped)?;
         let cgroup = Some(during("--cgroup", record.cgroup.below(&self.cgroup))?);
         let cgroup = cgroup.filter(|cgroup| !cgroup.paths().is_empty());
-        let born = join(Joining { target, program: &program, cgroup: cgroup.as_ref(), tied: false }, || Ok(()))?;
+        let born =
+            join(Joining { target, program: &program, cgroup: cgroup.as_ref(), tied: false }, || Ok(()))?;
         loop {
             match during("channel", born.channel.receive())? {
                 Message::Terminal(master) => match (&console, &mut relay) {
@@ -113,7 +121,8 @@ impl Exec {
                 Message::Listener(number) => {
                     let mut joined = record.clone();
                     joined.pid = Some(born.child.pid);
-                    joined.pid_start = super::containers::life_of(born.child.pid).map_or(0, |(start, _)| start);
+                    joined.pid_start =
+                        super::containers::life_of(born.child.pid).map_or(0, |(start, _)| start);
                     during("seccomp listener", start::hand_over(&born.channel, number, &joined, &spec))?;
                 }
                 Message::Started => break,
@@ -138,7 +147,8 @@ impl Exec {
     fn process(&self, spec: &Spec) -> Result<Process, Error> {
         if let Some(path) = &self.process {
             let text = during(path.display().to_string(), fs::read(path))?;
-            return serde_json::from_slice(&text).map_err(|source| Error::Config { path: path.clone(), source });
+            return serde_json::from_slice(&text)
+                .map_err(|source| Error::Config { path: path.clone(), source });
         }
         let command = self.id_and_command.get(1..).unwrap_or_default().to_vec();
         if command.is_empty() {
@@ -183,14 +193,18 @@ impl Exec {
 
 fn add(sets: &mut LinuxCapabilities, name: &str) -> Result<(), Error> {
     let upper = name.to_ascii_uppercase();
-    let capability: Capability =
-        upper.strip_prefix("CAP_").unwrap_or(&upper).parse().map_err(|_| Error::Usage(format!("{name:?} is no capability")))?;
+    let capability: Capability = upper
+        .strip_prefix("CAP_")
+        .unwrap_or(&upper)
+        .parse()
+        .map_err(|_| Error::Usage(format!("{name:?} is no capability")))?;
     let with = |set: &Option<oci_spec::runtime::Capabilities>| {
         let mut set = set.clone().unwrap_or_default();
         set.insert(capability);
         Some(set)
     };
-    let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+    let (bounding, effective, permitted) =
+        (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
     Ok(())
 }

@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        for (text, expected) in [("KILL", 9), ("SIGTERM", 15), ("term", 15), ("9", 9), ("RTMIN+3", 37), ("64", 64)] {
+        for (text, expected) in
+            [("KILL", 9), ("SIGTERM", 15), ("term", 15), ("9", 9), ("RTMIN+3", 37), ("64", 64)]
+        {
             assert_eq!(number(text).unwrap(), expected, "{text}");
         }
         for bad in ["", "0", "-1", "65", "SIGFOO", "RTMIN+99", "9x"] {

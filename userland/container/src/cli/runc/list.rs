@@ -27,7 +27,8 @@ impl List {
                 records.iter().map(|record| state::value(record, world.containers.status(record))).collect();
             show::line(&Value::from(values).to_string());
         } else {
-            let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned).to_vec()];
+            let mut rows =
+                vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned).to_vec()];
             for record in &records {
                 let status = world.containers.status(record);
                 let pid = record.pid.filter(|_| status != Status::Stopped).unwrap_or(0);

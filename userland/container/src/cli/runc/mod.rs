@@ -93,11 +93,7 @@ enum Error {
     Missing(String),
     /// It is in another state than the verb needs.
     #[error("container {id:?} is {is}, and must be {wanted} for that")]
-    State {
-        id: String,
-        is: &'static str,
-        wanted: &'static str,
-    },
+    State { id: String, is: &'static str, wanted: &'static str },
     /// The configuration.
     #[error("{path}: {source}")]
     Config { path: PathBuf, source: serde_json::Error },

@@ -24,7 +24,10 @@ impl Spec {
         if path.exists() {
             return Err(Error::Usage(format!("File {} exists. Remove it first", path.display())));
         }
-        let text = during("spec", serde_json::to_string_pretty(&example(self.rootless)).map_err(std::io::Error::from))?;
+        let text = during(
+            "spec",
+            serde_json::to_string_pretty(&example(self.rootless)).map_err(std::io::Error::from),
+        )?;
         during(path.display().to_string(), std::fs::write(&path, text))?;
         Ok(0)
     }

@@ -31,7 +31,10 @@ pub(super) fn value(record: &Record, status: Status) -> Value {
         fields.insert("pid".to_owned(), json!(record.pid.filter(|_| status != Status::Stopped).unwrap_or(0)));
         fields.insert("rootfs".to_owned(), json!(record.rootfs));
         fields.insert("created".to_owned(), json!(record.created));
-        fields.insert("owner".to_owned(), json!(if record.owner == 0 { String::new() } else { record.owner.to_string() }));
+        fields.insert(
+            "owner".to_owned(),
+            json!(if record.owner == 0 { String::new() } else { record.owner.to_string() }),
+        );
     }
     value
 }

@@ -56,7 +56,11 @@ pub(super) fn rules(resources: &LinuxResources) -> Vec<Rule> {
     rules.extend([allow('c', None, None, MAKE), allow('b', None, None, MAKE)]);
     // null, zero, full, random, urandom; tty, ptmx; pseudo terminals
     rules.extend([3, 5, 7, 8, 9].map(|minor| allow('c', Some(1), Some(minor), ALL)));
-    rules.extend([allow('c', Some(5), Some(0), ALL), allow('c', Some(5), Some(2), ALL), allow('c', Some(136), None, ALL)]);
+    rules.extend([
+        allow('c', Some(5), Some(0), ALL),
+        allow('c', Some(5), Some(2), ALL),
+        allow('c', Some(136), None, ALL),
+    ]);
     rules
 }
 
@@ -158,7 +162,10 @@ mod tests {
     fn everything_is_refused_first_and_the_defaults_hold_last() {
         let rules = rules_of(r#"{"devices":[{"allow":true,"type":"b","major":8,"minor":0,"access":"r"}]}"#);
         assert!(!rules[0].allow && rules[0].access == ALL);
-        assert_eq!(rules[1], Rule { allow: true, kind: Some('b'), major: Some(8), minor: Some(0), access: READ });
+        assert_eq!(
+            rules[1],
+            Rule { allow: true, kind: Some('b'), major: Some(8), minor: Some(0), access: READ }
+        );
         assert!(rules[2..].iter().all(|rule| rule.allow));
     }
 
@@ -169,7 +176,9 @@ mod tests {
         );
         match Program::load(Kind::Device, &program(&rules)) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root() => {}
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && !rustix::process::geteuid().is_root() => {}
             Err(error) => panic!("{error}"),
         }
     }

@@ -91,10 +91,14 @@ impl Cgroup {
     pub fn below(&self, wanted: &[String]) -> io::Result<Self> {
         let mut result = self.clone();
         for text in wanted {
-            let (controllers, path) = text.split_once(':').map_or(("", text.as_str()), |(names, path)| (names, path));
+            let (controllers, path) =
+                text.split_once(':').map_or(("", text.as_str()), |(names, path)| (names, path));
             let path = Path::new(path.trim_start_matches('/'));
             if path.components().any(|part| part == Component::ParentDir) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{text} must not contain '..'")));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{text} must not contain '..'"),
+                ));
             }
             for (name, directory) in &mut result.paths {
                 if controllers.is_empty() || controllers.split(',').any(|one| one == name) {
@@ -169,10 +173,15 @@ impl Cgroup {
                 let word = if frozen { "FROZEN" } else { "THAWED" };
                 (path, "freezer.state", word, word)
             }
-            (None, Some(path)) => {
-                (path, "cgroup.freeze", if frozen { "1" } else { "0" }, if frozen { "frozen 1" } else { "frozen 0" })
+            (None, Some(path)) => (
+                path,
+                "cgroup.freeze",
+                if frozen { "1" } else { "0" },
+                if frozen { "frozen 1" } else { "frozen 0" },
+            ),
+            (None, None) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "there is no freezer cgroup"));
             }
-            (None, None) => return Err(io::Error::new(io::ErrorKind::Unsupported, "there is no freezer cgroup")),
         };
         fs::write(path.join(file), value).map_err(|error| at(&path.join(file), error))?;
         let told = if file == "cgroup.freeze" { "cgroup.events" } else { file };
@@ -192,7 +201,9 @@ impl Cgroup {
             fs::read_to_string(path.join(file)).is_ok_and(|text| text.lines().any(|line| line == word))
         };
         match (self.paths.get("freezer"), self.paths.get("")) {
-            (Some(path), _) => says(path, "freezer.state", "FROZEN") || says(path, "freezer.state", "FREEZING"),
+            (Some(path), _) => {
+                says(path, "freezer.state", "FROZEN") || says(path, "freezer.state", "FREEZING")
+            }
             (None, Some(path)) => says(path, "cgroup.freeze", "1"),
             (None, None) => false,
         }
@@ -287,8 +298,9 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 
 /// Writes one setting.
 fn set(path: &Path, file: &str, value: &str) -> io::Result<()> {
-    fs::write(path.join(file), value)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}/{file} = {value}: {error}", path.display())))
+    fs::write(path.join(file), value).map_err(|error| {
+        io::Error::new(error.kind(), format!("{}/{file} = {value}: {error}", path.display()))
+    })
 }
 
 /// A limit as the kernel writes it.

@@ -11,7 +11,11 @@ use super::Cgroup;
 /// The statistics of now. What this machine does not count is zero or absent.
 #[must_use]
 pub fn read(cgroup: &Cgroup) -> Value {
-    if cgroup.is_v2() { cgroup.paths().get("").map_or(Value::Null, |path| of_v2(path)) } else { of_v1(cgroup) }
+    if cgroup.is_v2() {
+        cgroup.paths().get("").map_or(Value::Null, |path| of_v2(path))
+    } else {
+        of_v1(cgroup)
+    }
 }
 
 fn one(path: &Path, file: &str) -> u64 {

@@ -122,7 +122,11 @@ fn settings(resources: &LinuxResources) -> Vec<(&'static str, String, String)> {
         add("cpu", "cpu.idle", cpu.idle().map(|idle| idle.to_string()));
         add("cpu", "cpu.shares", positive(cpu.shares()));
         add("cpu", "cpu.cfs_period_us", positive(cpu.period()));
-        add("cpu", "cpu.cfs_quota_us", cpu.quota().filter(|quota| *quota != 0).map(|quota| quota.to_string()));
+        add(
+            "cpu",
+            "cpu.cfs_quota_us",
+            cpu.quota().filter(|quota| *quota != 0).map(|quota| quota.to_string()),
+        );
         add("cpu", "cpu.cfs_burst_us", cpu.burst().map(|burst| burst.to_string()));
         add("cpu", "cpu.rt_period_us", positive(cpu.realtime_period()));
         let runtime = cpu.realtime_runtime().filter(|runtime| *runtime != 0);
@@ -136,7 +140,11 @@ fn settings(resources: &LinuxResources) -> Vec<(&'static str, String, String)> {
     if let Some(io) = resources.block_io() {
         let weight = io.weight().filter(|weight| *weight > 0);
         // The scheduler names the file.
-        let file = if Path::new(ROOT).join("blkio/blkio.weight").exists() { "blkio.weight" } else { "blkio.bfq.weight" };
+        let file = if Path::new(ROOT).join("blkio/blkio.weight").exists() {
+            "blkio.weight"
+        } else {
+            "blkio.bfq.weight"
+        };
         add("blkio", file, weight.map(|weight| weight.to_string()));
         let throttles = [
             ("blkio.throttle.read_bps_device", io.throttle_read_bps_device()),
@@ -157,7 +165,11 @@ fn settings(resources: &LinuxResources) -> Vec<(&'static str, String, String)> {
     if let Some(network) = resources.network() {
         add("net_cls", "net_cls.classid", network.class_id().map(|class| class.to_string()));
         for priority in network.priorities().iter().flatten() {
-            add("net_prio", "net_prio.ifpriomap", Some(format!("{} {}", priority.name(), priority.priority())));
+            add(
+                "net_prio",
+                "net_prio.ifpriomap",
+                Some(format!("{} {}", priority.name(), priority.priority())),
+            );
         }
     }
     settings
@@ -174,12 +186,16 @@ mod tests {
         assert_eq!(all[0].directory, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!((all[0].controllers.len(), all[0].own.as_path()), (2, Path::new("a/b")));
         assert_eq!(all[1].directory, Path::new("/sys/fs/cgroup/systemd"));
-        assert_eq!((all[2].directory.as_path(), all[2].controllers[0].as_str()), (Path::new("/sys/fs/cgroup/unified"), ""));
+        assert_eq!(
+            (all[2].directory.as_path(), all[2].controllers[0].as_str()),
+            (Path::new("/sys/fs/cgroup/unified"), "")
+        );
     }
 
     #[test]
     fn resources_become_files() {
-        let resources = serde_json::from_str(r#"{"cpu":{"shares":512,"quota":-1},"pids":{"limit":7}}"#).unwrap();
+        let resources =
+            serde_json::from_str(r#"{"cpu":{"shares":512,"quota":-1},"pids":{"limit":7}}"#).unwrap();
         let told: Vec<String> =
             settings(&resources).iter().map(|(_, file, value)| format!("{file}={value}")).collect();
         assert_eq!(told, ["cpu.shares=512", "cpu.cfs_quota_us=-1", "pids.max=7"]);

@@ -105,7 +105,9 @@ fn settings(resources: &LinuxResources) -> Vec<(String, String)> {
         add(&format!("hugetlb.{}.max", page.page_size()), page.limit().to_string());
     }
     for (device, limit) in resources.rdma().iter().flatten() {
-        let part = |name: &str, value: Option<u32>| value.map(|value| format!(" {name}={value}")).unwrap_or_default();
+        let part = |name: &str, value: Option<u32>| {
+            value.map(|value| format!(" {name}={value}")).unwrap_or_default()
+        };
         let handles = part("hca_handle", limit.hca_handles());
         add("rdma.max", format!("{device}{handles}{}", part("hca_object", limit.hca_objects())));
     }

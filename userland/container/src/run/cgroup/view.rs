@@ -24,18 +24,25 @@ pub(in crate::run) fn mount(
     let options = MountOptions::parse(wanted.options().as_deref().unwrap_or_default());
     let target = make_target(root, path, true, true)?;
     if is_v2() {
-        let mounted = match new_mount("cgroup2", Some(Path::new("cgroup")), &MountOptions { data: Vec::new(), ..options }) {
+        let mounted = match new_mount(
+            "cgroup2",
+            Some(Path::new("cgroup")),
+            &MountOptions { data: Vec::new(), ..options },
+        ) {
             Ok(mounted) => mounted,
             // Another user namespace's: a part of the machine's is shown.
             Err(_) => {
-                let path = cgroup.and_then(|cgroup| cgroup.paths().get("")).map_or(Path::new(ROOT), |path| path.as_path());
+                let path = cgroup
+                    .and_then(|cgroup| cgroup.paths().get(""))
+                    .map_or(Path::new(ROOT), |path| path.as_path());
                 part(path, wanted).map_err(refused)?
             }
         };
         return attach(&mounted, &target).map_err(|error| refused(error.into()));
     }
     let attributes = ["nosuid", "nodev", "noexec", "mode=755"];
-    let home = new_mount("tmpfs", Some(Path::new("tmpfs")), &MountOptions::parse(&attributes)).map_err(refused)?;
+    let home =
+        new_mount("tmpfs", Some(Path::new("tmpfs")), &MountOptions::parse(&attributes)).map_err(refused)?;
     attach(&home, &target).map_err(|error| refused(error.into()))?;
     for hierarchy in super::v1::hierarchies().map_err(refused)? {
         let Some(name) = hierarchy.directory.file_name() else { continue };
@@ -68,7 +75,8 @@ pub(in crate::run) fn mount(
     let read_only = options.set.without(MountAttributes::READ_ONLY) != options.set;
     if read_only {
         let how = MountAttributes::READ_ONLY;
-        set_mount_attributes(&home, how, MountAttributes::NONE, Propagation::Unchanged, false).map_err(refused)?;
+        set_mount_attributes(&home, how, MountAttributes::NONE, Propagation::Unchanged, false)
+            .map_err(refused)?;
     }
     Ok(())
 }
