@@ -13,6 +13,7 @@
 //! - [`run`]: a child in its own namespaces makes the rest of the container and executes the program.
 //! - [`state`]: what is known of containers, and how their death is noticed.
 //! - [`cli`]: the faces, `docker`, `rkt` and `runc`; the last is the OCI runtime for other people's engines.
+//! - [`api`]: the Docker Engine API, for the stock `docker` command.
 //!
 //! There is no daemon. The process that was asked to run a container is the container's parent, stays
 //! for as long as it lives, and takes it along when it dies. So a container belongs to the unit that
@@ -21,6 +22,10 @@
 //! Everything that comes from a registry or an image is untrusted: sizes are bounded before they are
 //! believed, paths are resolved by the kernel beneath a directory descriptor, digests decide what counts.
 
+// The engine's description of itself is one JSON object of many fields.
+#![recursion_limit = "256"]
+
+pub mod api;
 pub mod bundle;
 pub mod cli;
 pub mod layer;
@@ -34,5 +39,6 @@ pub mod state;
 pub mod store;
 
 pub use cli::docker::docker;
+pub use cli::dockerd::dockerd;
 pub use cli::rkt::rkt;
 pub use cli::runc::runc;

@@ -23,6 +23,8 @@ use crate::store::{Store, StoreError, random_name};
 pub const RUN: &str = "/run/corten/containers";
 /// Exit status of a container that ended without anyone to see it.
 const UNSEEN: i32 = 255;
+/// The file in the directory that lasts which says that the container was never started.
+pub const UNSTARTED: &str = "unstarted";
 
 /// Why a container cannot be found, made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,15 @@ pub struct State {
     pub exit_code: Option<i32>,
     /// The unit that it belongs to.
     pub unit: Option<String>,
+    /// Why it did not start; empty if it did.
+    #[serde(default)]
+    pub error: String,
+    /// Whether it ended and is about to be started again.
+    #[serde(default)]
+    pub restarting: bool,
+    /// How often it was started again.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// Where a container is in its life.
@@ -182,7 +193,7 @@ impl Containers {
         self.store.join(id)
     }
 
-    fn run_dir(&self, id: &str) -> PathBuf {
+    pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
         self.run.join(id)
     }
 
@@ -245,6 +256,25 @@ impl Containers {
         }
     }
 
+    /// Gives a container another name.
+    ///
+    /// # Errors
+    /// When the name is taken or no name, or the disk fails.
+    pub fn rename(&self, store: &Store, record: &Record, name: &str) -> Result<Record, StateError> {
+        let _names = self.lock_names()?;
+        if !is_name(name) {
+            return Err(StateError::BadName(name.to_owned()));
+        }
+        if let Some(other) = self.list()?.into_iter().find(|other| other.record.name == name) {
+            return Err(StateError::NameTaken { name: name.to_owned(), id: other.record.id });
+        }
+        let record = Record { name: name.to_owned(), ..record.clone() };
+        let path = self.dir(&record.id).join("container.json");
+        let text = serde_json::to_vec_pretty(&record).map_err(|error| io_error(&path, error.into()))?;
+        store.write(&path, &text)?;
+        Ok(record)
+    }
+
     /// Keeps the state of a container that the caller owns.
     ///
     /// # Errors
@@ -289,12 +319,19 @@ impl Containers {
             (_, Some(code)) => Status::Exited(code),
             (true, None) if state.started.is_some() => Status::Running,
             (true, None) => Status::Created,
+            (false, None) if self.dir(id).join(UNSTARTED).exists() => Status::Created,
             (false, None) => Status::Exited(if state.pid.is_some() { 137 } else { UNSEEN }),
         };
         Some(Container { record, state, status })
     }
 
-    pub(crate) fn is_owned(&self, id: &str) -> Result<bool, StateError> {
+    /// Whether somebody looks after the container.
+    #[must_use]
+    pub fn is_looked_after(&self, id: &str) -> bool {
+        self.is_owned(id).unwrap_or(false)
+    }
+
+    fn is_owned(&self, id: &str) -> Result<bool, StateError> {
         let path = self.run_dir(id).join("lock");
         if !path.exists() {
             return Ok(false);
@@ -437,7 +474,9 @@ pub fn new_id() -> Result<String, StateError> {
     Ok(random_name()?)
 }
 
-pub(crate) fn is_name(name: &str) -> bool {
+/// Whether containers, networks and volumes may be called so.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     name.len() <= 128
         && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())

@@ -31,6 +31,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "dirname", main: tools::uutils::dirname },
     Applet { name: "dmesg", main: tools::kernel_log::dmesg },
     Applet { name: "docker", main: container::docker },
+    Applet { name: "dockerd", main: container::dockerd },
     Applet { name: "du", main: tools::uutils::du },
     Applet { name: "echo", main: tools::uutils::echo },
     Applet { name: "env", main: tools::uutils::env },

@@ -4,6 +4,7 @@
 //! things are shown.
 
 pub mod docker;
+pub mod dockerd;
 pub mod rkt;
 pub mod runc;
 pub mod show;
@@ -82,7 +83,7 @@ impl Places {
     /// Whether somebody looks after a container.
     pub(crate) fn alive(&self) -> impl Fn(&str) -> bool + use<> {
         let containers = self.containers();
-        move |id| containers.is_owned(id).unwrap_or(false)
+        move |id| containers.is_looked_after(id)
     }
 }
 

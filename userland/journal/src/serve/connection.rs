@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-
 use super::{Daemon, TURN, handover, token, watch};
 use crate::control;
 use crate::intake::process::Sender;

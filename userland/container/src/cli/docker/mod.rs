@@ -16,7 +16,7 @@ mod pull;
 mod rm;
 mod rmi;
 mod run;
-mod signal;
+pub(crate) mod signal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

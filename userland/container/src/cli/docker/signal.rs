@@ -108,7 +108,8 @@ pub(crate) fn send(container: &Container, signal: Signal) -> Result<(), CliError
     }
 }
 
-fn signal(text: &str) -> Result<Signal, CliError> {
+/// Reads a signal: a name with or without SIG, or a number.
+pub(crate) fn signal(text: &str) -> Result<Signal, CliError> {
     use std::str::FromStr;
     let bad = || CliError::Usage(format!("invalid signal: {text}"));
     let number = match text.parse::<i32>() {
