@@ -72,8 +72,7 @@ impl Inside<'_> {
         match self.try_enter(&channel) {
             Ok(Some((settled, channel, pid))) => self.finish(&settled, channel.get(), pid),
             Ok(None) => reaper::start_and_reap(channel, |channel| {
-                self.program
-                    .settle(Some(channel))
+                self.settle_tied(channel)
                     .map_or_else(|error| error, |settled| self.program.become_it(&settled, channel))
             })
             .unwrap_or(125),
@@ -92,9 +91,7 @@ impl Inside<'_> {
         let pid = self.build(channel)?;
         match self.life {
             Life::Tied if self.init => Ok(None),
-            Life::Tied => {
-                Ok(Some((self.program.settle(Some(channel))?, OwnOrBorrowed::Borrowed(channel), pid)))
-            }
+            Life::Tied => Ok(Some((self.settle_tied(channel)?, OwnOrBorrowed::Borrowed(channel), pid))),
             Life::Free(gate) => {
                 super::process::give_streams(self.program.process());
                 let settled = self.program.settle(None)?;
@@ -103,6 +100,16 @@ impl Inside<'_> {
                 Ok(Some((settled, OwnOrBorrowed::Own(opener), pid)))
             }
         }
+    }
+
+    /// All but the last step; then the parent writes down that the program runs, before it does.
+    fn settle_tied(&self, parent: &Channel) -> Result<Settled, StartError> {
+        let settled = self.program.settle(Some(parent))?;
+        parent
+            .send_waits()
+            .and_then(|()| parent.wait_for_go())
+            .map_err(|error| failed("tell the parent", error))?;
+        Ok(settled)
     }
 
     fn finish(&self, settled: &Settled, channel: &Channel, pid: Option<u32>) -> i32 {

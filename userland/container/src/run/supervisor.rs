@@ -106,6 +106,11 @@ pub fn start(
             Message::Terminal(master) => {
                 step("terminal", running.relay.copy_terminal(master, streams.stdin))?
             }
+            Message::Waits => {
+                running.state.started = Some(now());
+                containers.set_state(&record.id, &running.state)?;
+                step("channel", born.channel.send_go())?;
+            }
             Message::Started => break,
             Message::Failed(status, text) => {
                 let _ = exit_status(&running.pidfd);
@@ -115,8 +120,6 @@ pub fn start(
             other => return step("channel", Err(io::Error::other(format!("{other:?} is not for us")))),
         }
     }
-    running.state.started = Some(now());
-    containers.set_state(&record.id, &running.state)?;
     Ok(running)
 }
 
