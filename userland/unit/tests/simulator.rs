@@ -92,7 +92,7 @@ struct Simulation {
     /// Units that have had the first process of their run.
     begun: BTreeSet<UnitName>,
     trace: bool,
-    /// Units that others started and stopped so often that the engine leaves them as they are: it says so.
+    /// Units that the engine leaves as they are: it says so.
     left_alone: BTreeSet<UnitName>,
     /// The jobs when the engine last rested.
     jobs: BTreeMap<UnitName, JobStatus>,

@@ -17,6 +17,12 @@ fn is_end(message: &str) -> bool {
         .any(|end| message.contains(end))
 }
 
+/// Whether the engine says with this that it cannot stop a unit: others have it started and stopped too often, or a job
+/// that may not be replaced is in the way. systemd too says so, and leaves it at that.
+fn says_it_stays(message: &str) -> bool {
+    message.contains("leaving it as it is") || message.starts_with("Failed to enqueue stop job")
+}
+
 impl Simulation {
     /// Checks what the engine wants; says which processes got a signal that ends them.
     pub fn follow(&mut self, actions: &[Action]) -> Vec<(Pid, i32)> {
@@ -123,7 +129,7 @@ impl Simulation {
                 Action::Log { unit: Some(unit), message, .. } if is_end(message) => {
                     self.begun.remove(unit);
                 }
-                Action::Log { unit: Some(unit), message, .. } if message.contains("leaving it as it is") => {
+                Action::Log { unit: Some(unit), message, .. } if says_it_stays(message) => {
                     self.left_alone.insert(unit.clone());
                 }
                 _ => {}
@@ -175,6 +181,9 @@ impl Simulation {
             let status = engine.status(&unit).unwrap();
             if status.active.is_down() || status.sub == "auto-restart" {
                 self.begun.remove(&unit);
+            }
+            if status.active.is_down() {
+                self.left_alone.remove(&unit);
             }
             for pid in [status.main_pid, status.control_pid].into_iter().flatten() {
                 assert_eq!(engine.unit_of(pid), Some(&unit), "{unit}: its process is another's");
