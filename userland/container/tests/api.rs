@@ -264,6 +264,8 @@ fn a_container_in_the_background_outlives_the_server() {
     world.done(&["restart", "-t", "5", "chest"]);
     world.done(&["kill", "chest"]);
     assert_eq!(world.done(&["inspect", "-f", "{{.State.ExitCode}}", "chest"]), "137");
+    // The client says until which second.
+    std::thread::sleep(Duration::from_millis(1100));
     let told = world.done(&[
         "events",
         "--since",

@@ -166,7 +166,11 @@ pub async fn wait(api: &Arc<Api>, name: &str, condition: Option<&str>) -> Answer
             None => None,
         };
         let mut code = code.or_else(|| exit_code(&api, &id));
-        while condition == "removed" {
+        let until_removed = condition == "removed";
+        loop {
+            if !until_removed {
+                break;
+            }
             match api.containers().find(&id) {
                 Ok(container) => {
                     if let (None, Status::Exited(ended)) = (code, container.status) {

@@ -97,13 +97,18 @@ pub fn list(api: &Api, request: &Query) -> Answer {
             && since.is_none_or(|limit| time > limit)
             && filters.switch("dangling").is_none_or(|wanted| wanted == dangling);
         let patterns = filters.values("reference");
-        if !patterns.is_empty()
-            && let Some(Value::Array(tags)) = image.get_mut("RepoTags")
-        {
-            tags.retain(|tag| {
-                patterns.iter().any(|pattern| matches(pattern, tag.as_str().unwrap_or_default()))
-            });
-            keep &= !tags.is_empty();
+        if !patterns.is_empty() {
+            let named = |field: &str, image: &mut Value| {
+                let Some(Value::Array(names)) = image.get_mut(field) else { return false };
+                names.retain(|name| {
+                    let name = name.as_str().unwrap_or_default();
+                    let name = name.split('@').next().unwrap_or_default();
+                    patterns.iter().any(|pattern| matches(pattern, name))
+                });
+                !names.is_empty()
+            };
+            let (tags, digests) = (named("RepoTags", image), named("RepoDigests", image));
+            keep &= tags || digests;
         }
         keep
     });

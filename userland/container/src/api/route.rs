@@ -56,7 +56,7 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
             StatusCode::SERVICE_UNAVAILABLE,
             "This node is not a swarm manager. Use fleetctl to run units in the cluster.",
         )),
-        ["plugins", ..] if method == Method::GET => json_ok(&json!([])),
+        ["plugins"] if method == Method::GET => json_ok(&json!([])),
         _ => Err(Failure::missing("page not found")),
     }
 }
