@@ -166,23 +166,16 @@ pub async fn wait(api: &Arc<Api>, name: &str, condition: Option<&str>) -> Answer
             None => None,
         };
         let mut code = code.or_else(|| exit_code(&api, &id));
-        let until_removed = condition == "removed";
-        loop {
-            if !until_removed {
-                break;
-            }
-            match api.containers().find(&id) {
-                Ok(container) => {
-                    if let (None, Status::Exited(ended)) = (code, container.status) {
-                        code = Some(ended);
-                    }
+        if condition == "removed" {
+            while let Ok(container) = api.containers().find(&id) {
+                if let (None, Status::Exited(ended)) = (code, container.status) {
+                    code = Some(ended);
                 }
-                Err(_) => break,
+                if send.is_closed() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            if send.is_closed() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let answer = json!({ "StatusCode": code.unwrap_or(0) });
         let _ = send.send(Bytes::from(format!("{answer}\n"))).await;
