@@ -66,7 +66,7 @@ fn a_slow_disk_slows_down_its_member_alone() {
     let follower = (lead + 1) % 3;
     let put = |cluster: &Cluster, key: &str| {
         let began = Instant::now();
-        good(&cluster.own(&["--endpoints", &cluster.members[lead].client, "put", key, "v"]));
+        good(&cluster.own_at(&cluster.members[lead].client, &["put", key, "v"]));
         began.elapsed()
     };
     let slow = SlowDisk::of(cluster.pid(follower), Duration::from_secs(2));

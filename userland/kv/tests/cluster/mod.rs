@@ -193,9 +193,14 @@ impl Cluster {
 
     /// Our etcdctl.
     pub fn own(&self, args: &[&str]) -> Output {
+        self.own_at(&self.endpoints(), args)
+    }
+
+    /// Our etcdctl, with these endpoints only.
+    pub fn own_at(&self, endpoints: &str, args: &[&str]) -> Output {
         Command::new(applet("etcdctl", self.folder.path()))
             .env("ETCDCTL_API", "3")
-            .args(["--dial-timeout=20s", "--command-timeout=30s", "--endpoints", &self.endpoints()])
+            .args(["--dial-timeout=20s", "--command-timeout=30s", "--endpoints", endpoints])
             .args(args)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
