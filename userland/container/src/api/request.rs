@@ -82,6 +82,13 @@ impl Request {
         Ok(body.map_err(|error| Failure::bad(format!("request body: {error}")))?.to_bytes())
     }
 
+    /// Lets the client say all it has to say, for as long as is patient: many read an answer only then.
+    pub async fn discard(&mut self) {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+        let all = async { while let Some(Ok(_)) = self.http.body_mut().frame().await {} };
+        let _ = tokio::time::timeout(PATIENCE, all).await;
+    }
+
     /// The body as JSON; an empty one is an empty object.
     ///
     /// # Errors

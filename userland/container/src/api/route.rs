@@ -31,7 +31,7 @@ pub async fn answer(
     Ok(response)
 }
 
-async fn route(api: &Arc<Api>, request: Request) -> Answer {
+async fn route(api: &Arc<Api>, mut request: Request) -> Answer {
     let path: Vec<String> = request.path.clone();
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let method = request.method.clone();
@@ -42,11 +42,14 @@ async fn route(api: &Arc<Api>, request: Request) -> Answer {
         ["events"] => events::follow(api, &request),
         ["auth"] => json_ok(&json!({ "Status": "Login Succeeded", "IdentityToken": "" })),
         ["system", "df"] => blocking(api, system::disk_usage).await,
-        ["build", ..] | ["session"] | ["grpc"] => Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "this engine runs images and does not build them: build with buildah or docker on another machine and \
-             push to a registry that this one pulls from",
-        )),
+        ["build", ..] | ["session"] | ["grpc"] => {
+            request.discard().await;
+            Err(Failure::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "this engine runs images and does not build them: build with buildah or docker on another machine and \
+                 push to a registry that this one pulls from",
+            ))
+        }
         ["images", rest @ ..] => image(api, &method, rest, request).await,
         ["containers", rest @ ..] => container(api, &method, rest, request).await,
         ["exec", id, verb] => process(api, &method, id, verb, request).await,
