@@ -88,7 +88,7 @@ impl Api {
     }
 
     fn networks(&self) -> Networks {
-        networks_of(&self.places)
+        self.places.networks()
     }
 
     /// Asks to be told when the container's supervisor takes clients.
@@ -108,11 +108,6 @@ impl Api {
             }
         }
     }
-}
-
-/// The networks that belong to a store and a state.
-pub(crate) fn networks_of(places: &Places) -> Networks {
-    Networks::new(&places.store, &run_directory(places).join("networks"))
 }
 
 /// Where everything is that a reboot ends.

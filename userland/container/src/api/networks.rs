@@ -10,16 +10,10 @@ use super::Api;
 use super::answer::{Answer, Failure, empty, json_ok, json_with};
 use super::filters::Filters;
 use super::time::of_seconds;
-use crate::network::{Attachment, DEFAULT, Definition, NetworkError, free_subnet};
+use crate::network::{Attachment, DEFAULT, Definition, NetworkError, WITHOUT_BRIDGE, free_subnet};
 use crate::state::{new_id, now};
 
 const KNOWN: [&str; 8] = ["driver", "id", "label", "label!", "name", "scope", "type", "dangling"];
-
-/// The two that have no bridge: their names, and ids as constant as the default bridge's.
-const WITHOUT_BRIDGE: [(&str, &str, &str); 2] = [
-    ("host", "host", "686f737400000000000000000000000000000000000000000000000000000000"),
-    ("none", "null", "6e6f6e6500000000000000000000000000000000000000000000000000000000"),
-];
 
 /// An id for a container's place on a network, the same whenever it is asked for.
 #[must_use]

@@ -12,6 +12,12 @@ use crate::state::is_name;
 /// The network of a container that asks for none in particular.
 pub const DEFAULT: &str = "bridge";
 
+/// The two that have no bridge: their names, drivers, and ids as constant as the default bridge's.
+pub const WITHOUT_BRIDGE: [(&str, &str, &str); 2] = [
+    ("host", "host", "686f737400000000000000000000000000000000000000000000000000000000"),
+    ("none", "null", "6e6f6e6500000000000000000000000000000000000000000000000000000000"),
+];
+
 /// What the overlay agent says of this machine's share of the cluster's network.
 const SUBNET_ENV: &str = "/run/flannel/subnet.env";
 

@@ -28,7 +28,7 @@ use crate::state::{StateError, lock, make_dir};
 use crate::store::{Store, StoreError};
 
 pub use attachment::Attachment;
-pub use definition::{DEFAULT, Definition, free_subnet};
+pub use definition::{DEFAULT, Definition, WITHOUT_BRIDGE, free_subnet};
 pub use ports::{Publish, Published};
 
 /// Where the attachments of running containers are.
@@ -185,7 +185,7 @@ impl Networks {
             let text = format!("invalid name of a network or its bridge: {:?}, {:?}", new.name, new.bridge);
             return Err(NetworkError::Invalid(text));
         }
-        if all.iter().any(|one| one.name == new.name) || ["host", "none"].contains(&new.name.as_str()) {
+        if all.iter().any(|one| one.name == new.name) || WITHOUT_BRIDGE.iter().any(|one| one.0 == new.name) {
             return Err(NetworkError::Exists(new.name));
         }
         if let Some(other) = all.iter().find(|one| one.overlaps(new.subnet)) {

@@ -13,18 +13,6 @@ use crate::proto::lease_client::LeaseClient;
 use crate::proto::lock::LockRequest;
 use crate::proto::lock::lock_client::LockClient;
 
-/// Until a signal that ends a program comes.
-async fn asked_to_end() -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
-}
-
 #[derive(clap::Args)]
 pub(crate) struct Lock {
     name: String,
@@ -43,7 +31,7 @@ impl Lock {
         let mut locks = LockClient::new(client.channel.clone());
         let key = tokio::select! {
             answer = locks.lock(request) => answer?.into_inner().key,
-            ended = asked_to_end() => {
+            ended = crate::server::until_told() => {
                 ended?;
                 release(client, lease).await?;
                 return Ok(ExitCode::FAILURE);
@@ -52,7 +40,7 @@ impl Lock {
         let code = match self.command.split_first() {
             None => {
                 println!("{}", String::from_utf8_lossy(&key));
-                asked_to_end().await?;
+                crate::server::until_told().await?;
                 ExitCode::SUCCESS
             }
             Some((program, args)) => {
@@ -105,9 +93,9 @@ impl Elect {
             answer = elections.campaign(client.stream(campaign)) => {
                 let leader = answer?.into_inner().leader.unwrap_or_default();
                 println!("{}\n{}", String::from_utf8_lossy(&leader.key), String::from_utf8_lossy(&value));
-                asked_to_end().await?;
+                crate::server::until_told().await?;
             }
-            ended = asked_to_end() => ended?,
+            ended = crate::server::until_told() => ended?,
         }
         renewing.abort();
         release(client, lease).await

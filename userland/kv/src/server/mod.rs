@@ -270,7 +270,7 @@ fn ready() -> io::Result<()> {
 }
 
 /// Until a signal says to end.
-async fn until_told() -> io::Result<()> {
+pub(crate) async fn until_told() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -225,7 +225,7 @@ impl Supervisor<'_> {
         let _ = tell_end.send(());
         let watchers = keeping.join().unwrap_or_default();
         if let Some(network) = network {
-            network.leave(self.places, self.containers, id);
+            network.leave(self.places, id);
         }
         let code = status.to_string();
         inspect::tell_by(&self.events, self.record, "die", &[("exitCode", &code)]);
@@ -238,8 +238,7 @@ impl Supervisor<'_> {
 
     fn did_not_start(&self, status: u8, text: &str, watchers: Vec<UnixStream>) -> Result<i32, CliError> {
         let containers = self.containers;
-        let _ =
-            super::networks_of(self.places).disconnect(&self.record.id, &|id| containers.is_looked_after(id));
+        let _ = self.places.networks().disconnect(&self.record.id, &self.places.alive());
         let state = crate::state::State {
             exit_code: Some(i32::from(status)),
             finished: Some(now()),

@@ -55,8 +55,8 @@ pub fn connect(
     let wanted = endpoint.ipam.and_then(|ipam| ipam.ipv4).filter(|text| !text.is_empty());
     let address =
         wanted.map(|text| text.parse().map_err(|_| CliError::Usage(format!("invalid IPv4 address: {text}"))));
-    let networks = crate::api::networks_of(places);
-    let alive = |id: &str| containers.is_looked_after(id);
+    let networks = places.networks();
+    let alive = places.alive();
     let request =
         Request { container: &record.id, network, address: address.transpose()?, aliases, publish: &publish };
     let connected = networks.connect(&request, namespace.as_fd(), &alive);
@@ -129,10 +129,9 @@ impl Net {
     }
 
     /// Takes the container off it.
-    pub fn leave(self, places: &Places, containers: &Containers, id: &str) {
+    pub fn leave(self, places: &Places, id: &str) {
         if self.connected.is_some()
-            && let Err(error) =
-                crate::api::networks_of(places).disconnect(id, &|id| containers.is_looked_after(id))
+            && let Err(error) = places.networks().disconnect(id, &places.alive())
         {
             eprintln!("dockerd: {error}");
         }

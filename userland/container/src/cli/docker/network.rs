@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::{CliError, Places, show};
 use super::each;
-use crate::network::{Attachment, Definition, NetworkError, free_subnet};
+use crate::network::{Attachment, Definition, NetworkError, WITHOUT_BRIDGE, free_subnet};
 use crate::state::{new_id, now};
 
 /// Manage networks of containers
@@ -99,7 +99,7 @@ impl Network {
 fn list(places: &Places, quiet: bool, no_trunc: bool) -> Result<u8, CliError> {
     let id = |id: &str| if no_trunc { id.to_owned() } else { id.get(..12).unwrap_or(id).to_owned() };
     let bridges = places.networks().list()?;
-    let without = ["host", "none"].map(|name| (hex(name), name, if name == "none" { "null" } else { name }));
+    let without = WITHOUT_BRIDGE.map(|(name, driver, id)| (id.to_owned(), name, driver));
     let all = bridges.iter().map(|one| (one.id.clone(), one.name.as_str(), "bridge")).chain(without);
     let mut rows = Vec::new();
     if !quiet {
@@ -112,12 +112,6 @@ fn list(places: &Places, quiet: bool, no_trunc: bool) -> Result<u8, CliError> {
     }
     show::table(&rows);
     Ok(0)
-}
-
-/// The number of a network that is always there: its name, padded.
-fn hex(name: &str) -> String {
-    let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("{digits:0<64}")
 }
 
 impl Create {
