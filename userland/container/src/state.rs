@@ -7,6 +7,8 @@
 //! any more, whatever `state.json` says; the kernel has killed it along with its parent. No state at all
 //! means that the machine went down. `lock` beside them guards the names while one is given.
 
+mod ending;
+
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,6 +57,9 @@ pub enum StateError {
     /// It must not run.
     #[error("container {0} is running: stop the container before removing or force remove")]
     Running(String),
+    /// It was killed and is still there.
+    #[error("container {0} was killed and does not go: a disk or a parent of it hangs")]
+    Stays(String),
     /// A file.
     #[error("{path}: {source}")]
     Io {

@@ -110,7 +110,9 @@ impl From<StateError> for Failure {
             StateError::NameTaken { .. } | StateError::NotRunning(_) | StateError::Running(_) => {
                 StatusCode::CONFLICT
             }
-            StateError::Io { .. } | StateError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            StateError::Io { .. } | StateError::Stays(_) | StateError::Store(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Self::new(status, error.to_string())
     }

@@ -30,7 +30,7 @@ const PROGRAM: &str = "/usr/bin/dockerd";
 pub async fn start(api: &Arc<Api>, name: &str) -> Answer {
     let found = name.to_owned();
     let container = blocking(api, move |api| Ok(api.containers().find(&found)?)).await?;
-    if container.status == Status::Running || container.state.restarting {
+    if api.containers().is_looked_after(&container.record.id) {
         return empty(StatusCode::NOT_MODIFIED);
     }
     run(api, &container.record).await?;
@@ -43,7 +43,7 @@ pub async fn start(api: &Arc<Api>, name: &str) -> Answer {
 /// In Docker's words, from which clients take an exit status.
 pub async fn run(api: &Arc<Api>, record: &Record) -> Result<(), Failure> {
     let containers = api.containers();
-    let _ = std::fs::remove_file(supervisor::end_wanted(&containers, &record.id));
+    let _ = std::fs::remove_file(containers.end_wanted(&record.id));
     let mut child = launch(api, record).await?;
     let mut stream = connect(&containers, &record.id, child.as_mut()).await?;
     if let Some(mut child) = child {
@@ -141,7 +141,7 @@ pub fn start_those_that_always_run(api: &Arc<Api>) {
         let ended = matches!(container.status, Status::Exited(_)) && !container.state.restarting;
         // One that has state ended while the machine was up, and its supervisor decided.
         let unseen = container.state.finished.is_none();
-        let stopped = supervisor::end_wanted(&containers, &record.id).exists();
+        let stopped = containers.end_wanted(&record.id).exists();
         let wanted = match host.restart_policy.name.as_str() {
             "always" => true,
             "unless-stopped" => !stopped,

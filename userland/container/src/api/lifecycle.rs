@@ -1,6 +1,5 @@
 //! Stop, kill, pause, rename, remove: what changes where a container is in its life.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use rustix::process::Signal;
 use super::answer::{Answer, Failure, empty};
 use super::create::Settings;
 use super::request::blocking;
-use super::{Api, inspect, processes, supervisor};
-use crate::cli::docker::signal::{send, signal, stop as ask_and_kill};
+use super::{Api, inspect, processes};
+use crate::cli::docker::signal::{signal, stop as ask_and_kill};
 use crate::state::{Container, Status};
 
 /// What Docker gives a container to end.
@@ -20,7 +19,7 @@ const USUAL_TIME: i64 = 10;
 /// `containers/ID/stop`
 pub fn stop(api: &Api, name: &str, time: Option<i64>, signal_name: Option<&str>) -> Answer {
     let container = api.containers().find(name)?;
-    if container.status != Status::Running && !container.state.restarting {
+    if !api.containers().is_looked_after(&container.record.id) {
         return empty(StatusCode::NOT_MODIFIED);
     }
     end(api, container, time, signal_name)?;
@@ -37,15 +36,8 @@ fn end(api: &Api, mut container: Container, time: Option<i64>, name: Option<&str
     let time = time.or(own).unwrap_or(USUAL_TIME);
     // Below zero: as long as it takes.
     let limit = u64::try_from(time).map_or(Duration::MAX, Duration::from_secs);
-    fs::write(supervisor::end_wanted(&containers, &container.record.id), b"")?;
-    if is_paused(&container) {
-        processes::freeze(&container, false)?;
-    }
-    if container.status == Status::Running {
-        ask_and_kill(&containers, &container, limit)?;
-    }
-    // Its supervisor still writes down how it ended.
-    containers.wait_for_end(&container.record.id, Duration::from_secs(10))?;
+    thaw(&container)?;
+    ask_and_kill(&containers, &container, limit)?;
     inspect::tell(api, &container.record, "stop", &[]);
     Ok(())
 }
@@ -56,7 +48,7 @@ pub async fn restart(api: &Arc<Api>, name: &str, time: Option<i64>) -> Answer {
     let record = blocking(api, move |api| {
         let container = api.containers().find(&found)?;
         let record = container.record.clone();
-        if container.status == Status::Running || container.state.restarting {
+        if api.containers().is_looked_after(&record.id) {
             end(api, container, time, None)?;
         }
         Ok(record)
@@ -78,12 +70,9 @@ pub fn kill(api: &Api, name: &str, signal_name: Option<&str>) -> Answer {
             "cannot kill container: {name}: container {id} is not running"
         )));
     }
-    if wanted == Signal::KILL {
-        fs::write(supervisor::end_wanted(&containers, &container.record.id), b"")?;
-    }
-    send(&container, wanted)?;
-    if wanted == Signal::KILL {
-        containers.wait_for_end(&container.record.id, Duration::from_secs(10))?;
+    match wanted {
+        Signal::KILL => containers.end(&container, wanted, Duration::ZERO)?,
+        other => container.send(other)?,
     }
     inspect::tell(api, &container.record, "kill", &[("signal", &wanted.as_raw().to_string())]);
     empty(StatusCode::NO_CONTENT)
@@ -93,6 +82,10 @@ pub fn kill(api: &Api, name: &str, signal_name: Option<&str>) -> Answer {
 #[must_use]
 pub fn is_paused(container: &Container) -> bool {
     container.status == Status::Running && processes::is_frozen(container)
+}
+
+fn thaw(container: &Container) -> Result<(), Failure> {
+    if is_paused(container) { processes::freeze(container, false) } else { Ok(()) }
 }
 
 /// `containers/ID/pause` and `unpause`
@@ -131,7 +124,7 @@ pub fn remove(api: &Api, name: &str, force: bool, volumes: bool) -> Answer {
     let containers = api.containers();
     let container = containers.find(name)?;
     let record = &container.record;
-    let lives = container.status == Status::Running || container.state.restarting;
+    let lives = containers.is_looked_after(&record.id);
     if lives && !force {
         let what = inspect::word(&container);
         return Err(Failure::conflict(format!(
@@ -140,12 +133,8 @@ pub fn remove(api: &Api, name: &str, force: bool, volumes: bool) -> Answer {
     }
     let settings = Settings::of(&containers, record);
     if lives {
-        fs::write(supervisor::end_wanted(&containers, &record.id), b"")?;
-        if is_paused(&container) {
-            processes::freeze(&container, false)?;
-        }
-        send(&container, Signal::KILL)?;
-        containers.wait_for_end(&record.id, Duration::from_secs(10))?;
+        thaw(&container)?;
+        containers.end(&container, Signal::KILL, Duration::ZERO)?;
     }
     match containers.remove(&container) {
         Err(crate::state::StateError::Missing(_)) if record.auto_remove => {}

@@ -47,12 +47,6 @@ pub fn socket(containers: &Containers, id: &str) -> PathBuf {
     containers.run_dir(id).join("attach.sock")
 }
 
-/// Its being there means: whoever manages the container has ended it, and does not want it started again.
-#[must_use]
-pub fn end_wanted(containers: &Containers, id: &str) -> PathBuf {
-    containers.dir(id).join("stopped")
-}
-
 /// Runs a container from its start to its last end; returns its exit status.
 ///
 /// # Errors
@@ -262,7 +256,7 @@ impl Supervisor<'_> {
     fn is_to_restart(&self, status: i32) -> bool {
         let policy = &self.host.restart_policy;
         let most = policy.maximum_retry_count;
-        !end_wanted(self.containers, &self.record.id).exists()
+        !self.containers.end_wanted(&self.record.id).exists()
             && match policy.name.as_str() {
                 "always" | "unless-stopped" => true,
                 "on-failure" => status != 0 && (most == 0 || self.restarts < most),
@@ -283,7 +277,7 @@ impl Supervisor<'_> {
         self.containers.set_state(id, &state)?;
         let begin = Instant::now();
         while begin.elapsed() < length {
-            if end_wanted(self.containers, id).exists() {
+            if self.containers.end_wanted(id).exists() {
                 self.containers.set_state(id, &crate::state::State { restarting: false, ..state })?;
                 return Ok(false);
             }

@@ -6,8 +6,7 @@ use rustix::process::Signal;
 
 use super::super::{CliError, Places, show};
 use super::each;
-use super::signal::send;
-use crate::state::{StateError, Status};
+use crate::state::StateError;
 
 /// Remove containers
 #[derive(Debug, clap::Args)]
@@ -28,9 +27,8 @@ impl Rm {
         let containers = places.containers();
         Ok(each(&self.container, |name| {
             let container = containers.find(name)?;
-            if container.status == Status::Running && self.force {
-                send(&container, Signal::KILL)?;
-                containers.wait_for_end(&container.record.id, Duration::from_secs(10))?;
+            if self.force {
+                containers.end(&container, Signal::KILL, Duration::ZERO)?;
             }
             match containers.remove(&container) {
                 // Its parent removed it at its end, as it was told to.

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::Signal;
 
 use super::super::{CliError, Places, show};
 use super::each;
 use crate::state::{Container, Containers, StateError, Status};
-
-/// The kernel needs no longer than this to kill a container, unless a disk hangs.
-const KILL_WAIT: Duration = Duration::from_secs(10);
 
 /// Ask containers to end, and kill them if they do not
 #[derive(Debug, clap::Args)]
@@ -45,25 +42,17 @@ impl Stop {
     pub(super) fn run(self, places: &Places) -> Result<u8, CliError> {
         let containers = places.containers();
         Ok(each(&self.container, |name| {
-            let container = containers.find(name)?;
-            if container.status == Status::Running {
-                stop(&containers, &container, Duration::from_secs(self.time))?;
-            }
+            stop(&containers, &containers.find(name)?, Duration::from_secs(self.time))?;
             show::line(name);
             Ok(())
         }))
     }
 }
 
-/// Asks a running container to end, and kills it when the time is over.
+/// Asks a container to end by the signal that it was made with, and kills it when the time is over.
 pub(crate) fn stop(containers: &Containers, container: &Container, time: Duration) -> Result<(), CliError> {
     let asked = container.record.stop_signal.as_deref().map(signal).transpose()?.unwrap_or(Signal::TERM);
-    send(container, asked)?;
-    if !containers.wait_for_end(&container.record.id, time)? {
-        send(container, Signal::KILL)?;
-        containers.wait_for_end(&container.record.id, KILL_WAIT)?;
-    }
-    Ok(())
+    Ok(containers.end(container, asked, time)?)
 }
 
 impl Kill {
@@ -75,9 +64,9 @@ impl Kill {
             if container.status != Status::Running {
                 return Err(StateError::NotRunning(container.record.short_id().to_owned()).into());
             }
-            send(&container, signal)?;
-            if signal == Signal::KILL {
-                containers.wait_for_end(&container.record.id, KILL_WAIT)?;
+            match signal {
+                Signal::KILL => containers.end(&container, signal, Duration::ZERO)?,
+                other => container.send(other)?,
             }
             show::line(name);
             Ok(())
@@ -96,15 +85,6 @@ impl Wait {
             }
             Ok(())
         }))
-    }
-}
-
-/// Sends a signal to the first process of a container; one that is gone needs none.
-pub(crate) fn send(container: &Container, signal: Signal) -> Result<(), CliError> {
-    let Some(process) = container.state.process() else { return Ok(()) };
-    match pidfd_send_signal(process, signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(CliError::Io("send the signal", error.into())),
     }
 }
 
