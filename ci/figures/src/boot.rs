@@ -44,6 +44,7 @@ pub fn print(artifacts: &Artifacts, tree: &Path, runs: u32) -> Result<()> {
     let debian_image = debian::disk(artifacts, tree)?;
     let place = artifacts.directory().join("bench");
     let (mut ours, mut theirs) = (Side::default(), Side::default());
+    let mut kernel = Figures::default();
     for run in 0..runs {
         let disk = fresh(&artifacts.disk()?, &place)?;
         // The first boot makes keys and grows the disk: what is compared is a boot like any other.
@@ -59,6 +60,9 @@ pub fn print(artifacts: &Artifacts, tree: &Path, runs: u32) -> Result<()> {
         let (seconds, mebibytes) = one_boot(artifacts, &place, &config)?;
         theirs.userspace.add(seconds);
         theirs.memory.add(mebibytes);
+
+        let config = debian::kernel_alone(artifacts, fresh(&debian_image, &place)?)?.memory(512);
+        kernel.add(memory(&report(artifacts, &place, &config)?)?);
         eprintln!("run {} of {runs}", run + 1);
     }
     println!(
@@ -67,6 +71,16 @@ pub fn print(artifacts: &Artifacts, tree: &Path, runs: u32) -> Result<()> {
     );
     row("PID 1 to multi-user, s", &ours.userspace, &theirs.userspace);
     row("memory in use, MiB", &ours.memory, &theirs.memory);
+    // Both run the same kernel, which takes most of it.
+    let above = |side: &Side| side.memory.median() - kernel.median();
+    println!("{:<28} {kernel:>24} {kernel:>24} {:>8.2}", "the kernel alone, MiB", 1.0);
+    println!(
+        "{:<28} {:>24.2} {:>24.2} {:>8.2}",
+        "above the kernel alone, MiB",
+        above(&ours),
+        above(&theirs),
+        above(&ours) / above(&theirs)
+    );
     println!();
     Ok(())
 }
@@ -93,17 +107,30 @@ fn fresh(image: &Path, place: &Path) -> Result<Disk> {
 
 /// Seconds of userspace and MiB in use, of one boot.
 fn one_boot(artifacts: &Artifacts, place: &Path, config: &Config) -> Result<(f64, f64)> {
+    let text = report(artifacts, place, config)?;
+    let seconds = userspace(&text).ok_or_else(|| missing("when multi-user was reached", &text))?;
+    Ok((seconds, memory(&text)?))
+}
+
+fn missing(what: &str, text: &str) -> Error {
+    Error::Usage(format!("the console does not say {what}: {text}"))
+}
+
+/// MiB in use, as /proc/meminfo tells it.
+fn memory(text: &str) -> Result<f64> {
+    let total = number(text, "MemTotal:").ok_or_else(|| missing("MemTotal", text))?;
+    let available = number(text, "MemAvailable:").ok_or_else(|| missing("MemAvailable", text))?;
+    Ok((total - available) / 1024.0)
+}
+
+/// What the console says of one boot, to the end of the report.
+fn report(artifacts: &Artifacts, place: &Path, config: &Config) -> Result<String> {
     let directory = place.join("machine");
     let _ = fs::remove_dir_all(&directory);
     let mut machine = Machine::start(&directory, config, &Key::of(artifacts)?)?;
     machine.wait_for_text("report ends", WITHIN)?;
     machine.wait_for_end(WITHIN)?;
-    let text = machine.console().text();
-    let missing = |what: &str| Error::Usage(format!("the console does not say {what}: {text}"));
-    let seconds = userspace(&text).ok_or_else(|| missing("when multi-user was reached"))?;
-    let total = number(&text, "MemTotal:").ok_or_else(|| missing("MemTotal"))?;
-    let available = number(&text, "MemAvailable:").ok_or_else(|| missing("MemAvailable"))?;
-    Ok((seconds, (total - available) / 1024.0))
+    Ok(machine.console().text())
 }
 
 /// Seconds from PID 1's first instruction to multi-user.

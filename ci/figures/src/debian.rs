@@ -40,10 +40,21 @@ pub fn disk(artifacts: &Artifacts, tree: &Path) -> Result<PathBuf> {
 
 /// The machine that boots it; nothing is written to the image.
 pub fn machine(artifacts: &Artifacts, disk: Disk) -> Result<Config> {
+    boot(artifacts, disk, "rw systemd.log_target=kmsg")
+}
+
+/// The same machine with a shell in the place of PID 1, which reports the memory that the kernel alone takes.
+pub fn kernel_alone(artifacts: &Artifacts, disk: Disk) -> Result<Config> {
+    let script = "mount -t proc proc /proc; sleep 5; while read -r line; do case $line in Mem*) echo $line;; esac; \
+                  done < /proc/meminfo; echo report ends; systemctl poweroff -ff";
+    boot(artifacts, disk, &format!("ro init=/bin/sh -- -c \"{script}\""))
+}
+
+fn boot(artifacts: &Artifacts, disk: Disk, words: &str) -> Result<Config> {
     Ok(Config::new(Boot::Kernel {
         kernel: artifacts.kernel()?,
         initrd: None,
         disk: Some(disk),
-        command_line: "root=/dev/vda rw console=ttyS0,115200 systemd.log_target=kmsg".to_owned(),
+        command_line: format!("root=/dev/vda console=ttyS0,115200 {words}"),
     }))
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 
 use rustix::event::epoll;
 use unit::settings::{Input, Output, Phase};
-use unit::{Action, Announcement, Event, Level, Pid, Spawn, Target};
+use unit::{Action, ActiveState, Announcement, Event, Level, Pid, Spawn, Target};
 
 use crate::face::News;
 use crate::log;
@@ -14,6 +14,8 @@ use crate::manager::{Manager, Starting};
 use crate::paths::Paths;
 use crate::{exec, exported};
 
+/// Who reads the journal's sockets.
+const JOURNAL: &str = "systemd-journald.service";
 /// What starts when the system goes down.
 const SHUTDOWN: &str = "shutdown.target";
 /// The parents of directories that a stopped unit may have removed.
@@ -117,7 +119,13 @@ impl Manager {
                 }
             }
             Action::Refused { id, error } => self.tell(News::Refused { request: id, error }),
-            Action::Changed { unit } => self.tell(News::Changed { unit }),
+            Action::Changed { unit } => {
+                if unit.as_str() == JOURNAL {
+                    let state = self.engine.active_state(&unit);
+                    log::set_journal_runs(state == Some(ActiveState::Active));
+                }
+                self.tell(News::Changed { unit });
+            }
             Action::Log { unit, level, message } => log::say(level, unit.as_ref(), &message),
             Action::Announce { unit, kind, message } => {
                 if self.show_status {

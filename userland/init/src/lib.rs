@@ -71,6 +71,8 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
         eprintln!("init: runs as process 1 only; use systemctl to talk to it");
         return ExitCode::FAILURE;
     }
+    // what comes before there is a manager is a part of the boot too
+    let began = manager::now();
     let order = Order::parse(&args);
     // before anything of our own is opened
     let mut inherited = Inherited::all();
@@ -84,6 +86,7 @@ pub fn init(args: Vec<OsString>) -> ExitCode {
     let probe = probe::System::new(line.clone(), prepare::is_first_boot());
     let mut manager =
         Manager::new(host::read(), cgroup::Tree::take_over(), catalog::Directories::system(), probe);
+    manager.times.userspace = began;
     manager.configure(configuration);
     if let Some(word) = line.value("systemd.show_status") {
         manager.show_status = !matches!(word, "0" | "no" | "false");

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use rustix::fs::OFlags;
 pub use unit::Level;
@@ -21,6 +21,15 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 const FACILITY: u8 = 3;
 /// The kernel cuts longer records (LOG_LINE_MAX).
 const LONGEST_KMSG: usize = 900;
+
+/// Whether nobody reads the journal's socket: it may be there before its reader, and stay when that one fails.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
+/// Tells whether somebody reads the journal's socket. Until they do, lines go to the kernel's log, where they are seen
+/// even if it never comes to that.
+pub fn set_journal_runs(runs: bool) {
+    UNREAD.store(!runs, Ordering::Relaxed);
+}
 
 /// What is less important than this is not logged.
 static MOST: AtomicU8 = AtomicU8::new(Level::Info as u8);
@@ -131,7 +140,7 @@ pub fn console(text: &str) {
 }
 
 fn to_journal(level: Level, unit: Option<&UnitName>, text: &str) -> bool {
-    if !Path::new(JOURNAL).exists() {
+    if UNREAD.load(Ordering::Relaxed) || !Path::new(JOURNAL).exists() {
         return false;
     }
     let Ok(socket) = UnixDatagram::unbound() else { return false };

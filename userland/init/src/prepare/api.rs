@@ -85,6 +85,8 @@ pub fn mount_all() {
     }
     // Else the kernel drops what comes faster than two lines a second, and until the journal runs it all goes there.
     let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
+    // Ten datagrams may wait for a reader who is still starting; systemd lets it be as many.
+    let _ = fs::write("/proc/sys/net/unix/max_dgram_qlen", "512\n");
 }
 
 /// Mounts the rest and makes the folders that everybody expects in them.
