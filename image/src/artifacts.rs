@@ -32,6 +32,22 @@ pub struct List<'a> {
     pub artifacts: Vec<Entry>,
 }
 
+/// The version of the release in this folder.
+///
+/// # Errors
+/// There is no list, or it does not tell.
+pub fn version(folder: &Path) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        version: String,
+    }
+    let path = folder.join(LIST);
+    let text = fs::read(&path).at("read", &path)?;
+    let told: Told = serde_json::from_slice(&text)
+        .map_err(|error| Error::Input { path, message: format!("is no list of artifacts: {error}") })?;
+    Ok(told.version)
+}
+
 /// An artifact.
 #[derive(Debug, Serialize)]
 pub struct Entry {

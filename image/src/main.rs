@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use image::manifest::Manifest;
 use image::{Builder, Error, Target};
+use update_engine::payload::Terms;
 
 /// Build Corten: userland, kernel, root file system, disk, live boot.
 #[derive(Parser)]
@@ -37,6 +39,29 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         kernel: Option<PathBuf>,
     },
+    /// Make the payload of a release that is built: the one file from which machines update to it
+    ///
+    /// It is signed by the private keys given. A machine takes it if it has one of their public keys.
+    Payload {
+        /// Where the release is [default: build/ of the checkout]
+        #[arg(long, value_name = "DIR")]
+        of: Option<PathBuf>,
+        /// Only the difference from the release in this folder, which the machine has to have in a slot
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// A private key (`openssl genpkey -algorithm ed25519`); during a change of keys, the old and the new one
+        #[arg(long, value_name = "FILE", required = true)]
+        key: Vec<PathBuf>,
+        /// The oldest version that can update to it at once
+        #[arg(long, value_name = "VERSION")]
+        minimum: Option<String>,
+        /// Seconds since 1970 after which no machine takes it any more
+        #[arg(long, value_name = "SECONDS")]
+        expires: Option<u64>,
+        /// The file
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// List the artifacts that can be made
     List,
 }
@@ -57,6 +82,15 @@ fn run(verb: Verb) -> Result<(), Error> {
             for (name, what) in image::artifacts::ALL {
                 println!("{name:<16} {what}");
             }
+            Ok(())
+        }
+        Verb::Payload { of, from, key, minimum, expires, output } => {
+            let checkout = checkout();
+            let manifest = Manifest::read(&checkout.join("image/image.toml"))?;
+            let of = of.unwrap_or_else(|| checkout.join("build"));
+            let terms = Terms { minimum, expires };
+            let bytes = image::payload::payload(&manifest, &of, from.as_deref(), &terms, &key, &output)?;
+            println!("{bytes:>12}  {}", output.display());
             Ok(())
         }
         Verb::Build { artifacts, version, output, binary, kernel } => {

@@ -41,11 +41,36 @@ impl Root {
         let length = fs::metadata(path).at("read", path)?.len().next_multiple_of(BLOCK as u64);
         let mut file = OpenOptions::new().read(true).write(true).open(path).at("open", path)?;
         file.set_len(length).at("extend", path)?;
-        let mut salt = [0; 32];
-        salt.copy_from_slice(digest(&SHA256, format!("{identity} salt").as_bytes()).as_ref());
+        let salt = salt(identity);
         let hashes = Tree::build(std::io::BufReader::new(&file), &salt).at("hash", path)?;
         file.seek(SeekFrom::End(0)).and_then(|_| file.write_all(&hashes.bytes)).at("write", path)?;
         Ok(Root { path: path.to_owned(), data_blocks: hashes.data_blocks, root_hash: hashes.root_hash, salt })
+    }
+
+    /// One that was made before, of the same name and version.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its hash tree is not that of its data.
+    pub fn open(path: &Path, identity: &str) -> Result<Root> {
+        let length = fs::metadata(path).at("read", path)?.len();
+        let damaged = |message: &str| Error::Input { path: path.to_owned(), message: message.to_owned() };
+        let with_tree = |blocks: u64| blocks * BLOCK as u64 + Tree::length(blocks);
+        // The tree is less than a hundredth of it.
+        let most = length / BLOCK as u64;
+        let data_blocks = (most - most / 64..=most).find(|blocks| with_tree(*blocks) == length);
+        let data_blocks =
+            data_blocks.filter(|blocks| *blocks > 0).ok_or_else(|| damaged("is no root image"))?;
+        let mut file = File::open(path).at("open", path)?;
+        let salt = salt(identity);
+        let hashes = Tree::build(std::io::BufReader::new((&file).take(data_blocks * BLOCK as u64)), &salt);
+        let hashes = hashes.at("hash", path)?;
+        let mut rest = Vec::new();
+        file.seek(SeekFrom::Start(data_blocks * BLOCK as u64)).at("read", path)?;
+        file.read_to_end(&mut rest).at("read", path)?;
+        if rest != hashes.bytes {
+            return Err(damaged(&format!("is damaged, or not the root of {identity}")));
+        }
+        Ok(Root { path: path.to_owned(), data_blocks, root_hash: hashes.root_hash, salt })
     }
 
     /// The GUID of the partition that holds it: the first 128 bits of the root hash. So one kernel command line fits
@@ -86,4 +111,10 @@ impl Root {
         }
         Err(Error::Input { path: self.path.clone(), message: "is shorter than when it was made".to_owned() })
     }
+}
+
+fn salt(identity: &str) -> [u8; 32] {
+    let mut salt = [0; 32];
+    salt.copy_from_slice(digest(&SHA256, format!("{identity} salt").as_bytes()).as_ref());
+    salt
 }

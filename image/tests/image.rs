@@ -161,3 +161,65 @@ fn what_is_too_large_leaves_no_image_behind() {
     assert!(error.contains("EFI-SYSTEM needs") && error.contains("image/image.toml"), "{error}");
     assert!(!output.join("corten.img").exists() && !output.join("artifacts.json").exists());
 }
+
+/// Both payloads of a release give the slot as the image has it, hash tree and all, and need the key that signed them.
+#[test]
+fn a_release_is_written_again_from_its_payload() {
+    use update_engine::payload::{Keys, Terms, open, write_image};
+    use update_engine::verity::Tree;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let kernel = path("kernel");
+    fs::write(&kernel, vec![7; 100_000]).unwrap();
+    let binary = stand_in(folder.path());
+    for version in ["1", "2"] {
+        build(&binary, &kernel, &path(version), version);
+    }
+    let key = path("key.pem");
+    output_of("openssl", &["genpkey", "-algorithm", "ed25519", "-out", key.to_str().unwrap()]);
+    fs::create_dir(path("keys")).unwrap();
+    let public = path("keys/one.pem");
+    output_of(
+        "openssl",
+        &["pkey", "-in", key.to_str().unwrap(), "-pubout", "-out", public.to_str().unwrap()],
+    );
+    let keys = Keys::read(&path("keys")).unwrap();
+    let manifest = image::manifest::Manifest::read(&checkout().join("image/image.toml")).unwrap();
+
+    let full = path("full.payload");
+    let terms = Terms { minimum: Some("1".to_owned()), expires: Some(2_000_000_000) };
+    image::payload::payload(&manifest, &path("2"), None, &terms, &[&key], &full).unwrap();
+    let difference = path("difference.payload");
+    let bytes =
+        image::payload::payload(&manifest, &path("2"), Some(&path("1")), &terms, &[&key], &difference);
+    assert!(
+        bytes.unwrap() < fs::metadata(&full).unwrap().len() / 10,
+        "two versions of one tree differ by little"
+    );
+
+    let (old_root, old_kernel) = (path("1/root.img"), path("1/vmlinuz"));
+    for (payload, base) in [(&full, false), (&difference, true)] {
+        let mut data = File::open(payload).unwrap();
+        let manifest = open(&mut data, &keys).unwrap();
+        assert_eq!((manifest.version.as_str(), manifest.minimum.as_deref()), ("2", Some("1")));
+        let base = |path: &PathBuf| base.then(|| File::open(path).unwrap());
+        let (mut root, mut kernel) = (Vec::new(), Vec::new());
+        write_image(&manifest.root, &mut data, base(&old_root).as_ref(), &mut root).unwrap();
+        write_image(&manifest.kernel, &mut data, base(&old_kernel).as_ref(), &mut kernel).unwrap();
+        let tree = Tree::build(root.as_slice(), &manifest.salt.0).unwrap();
+        assert_eq!(tree.root_hash, manifest.root_hash.0);
+        root.extend(tree.bytes);
+        assert!(root == fs::read(path("2/root.img")).unwrap(), "the slot is the image's");
+        assert!(kernel == fs::read(path("2/vmlinuz")).unwrap());
+    }
+
+    // What is not what it was is not made a payload of.
+    let mut root = fs::read(path("2/root.img")).unwrap();
+    root[70_000] ^= 1;
+    fs::write(path("2/root.img"), root).unwrap();
+    let error = image::payload::payload(&manifest, &path("2"), None, &terms, &[&key], &full).unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+    let error = image::payload::payload(&manifest, &path("1"), None, &terms, &[&public], &full).unwrap_err();
+    assert!(error.to_string().contains("private key"), "{error}");
+}

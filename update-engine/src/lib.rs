@@ -5,10 +5,13 @@
 //! [`mark_good`] says so in the same block; when that takes too long, [`watch_boot`] ends the trial. [`status`] shows
 //! the slots.
 //!
-//! `grubenv`, `slots` and `verity` are pure: they open nothing and read no clock.
+//! Releases come as a [`payload`]: one signed file, whole or as the difference from another release.
+//!
+//! `grubenv`, `payload`, `slots` and `verity` are pure: they open nothing and read no clock.
 
 pub mod grubenv;
 pub mod mark_good;
+pub mod payload;
 pub mod slots;
 pub mod status;
 pub mod verity;
