@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use update_engine::grubenv::Block;
 use update_engine::slots::Slots;
+use update_engine::verity;
 
 use crate::error::{At, Error, Result};
 use crate::root::Root;
@@ -172,5 +173,6 @@ fn environment() -> Result<Vec<u8>> {
 
 /// What a slot brings along: the kernel's arguments belong to the release, not to the disk.
 fn boot_cfg(root: &Root, kernel_arguments: &[String]) -> String {
-    format!("set arguments=\"{}\"\nset verity=\"{}\"\n", kernel_arguments.join(" "), root.verity_argument())
+    let partition = root.partition_guid().to_string();
+    verity::boot_cfg(kernel_arguments, &partition, root.data_blocks, &root.root_hash, &root.salt)
 }

@@ -54,5 +54,6 @@ fn release(manifest: &Manifest, folder: &Path) -> Result<Release> {
         root_hash: root.root_hash,
         salt: root.salt,
         kernel: fs::read(&kernel).at("read", &kernel)?,
+        kernel_arguments: manifest.kernel_arguments.clone(),
     })
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
-use update_engine::verity::{BLOCK, Tree, hex};
+use update_engine::verity::{BLOCK, Tree};
 
 use crate::error::{At, Error, Result};
 use crate::gpt::Guid;
@@ -80,20 +80,6 @@ impl Root {
         let mut guid = [0; 16];
         guid.iter_mut().zip(self.root_hash).for_each(|(to, from)| *to = from);
         Guid::from_digits(guid)
-    }
-
-    /// The kernel argument that sets up the mapping.
-    #[must_use]
-    pub fn verity_argument(&self) -> String {
-        let guid = self.partition_guid();
-        let sectors = self.data_blocks * (BLOCK as u64 / 512);
-        format!(
-            "dm-mod.create=vroot,,,ro,0 {sectors} verity 1 PARTUUID={guid} PARTUUID={guid} {BLOCK} {BLOCK} {0} {0} sha256 {1} {2} \
-             1 panic_on_corruption",
-            self.data_blocks,
-            hex(&self.root_hash),
-            hex(&self.salt),
-        )
     }
 
     /// The EROFS without its hash tree.

@@ -184,7 +184,7 @@ fn a_release_is_written_again_from_its_payload() {
         "openssl",
         &["pkey", "-in", key.to_str().unwrap(), "-pubout", "-out", public.to_str().unwrap()],
     );
-    let keys = Keys::read(&path("keys")).unwrap();
+    let keys = Keys::read(&[&path("keys")]).unwrap();
     let manifest = image::manifest::Manifest::read(&checkout().join("image/image.toml")).unwrap();
 
     let full = path("full.payload");

@@ -88,10 +88,11 @@ impl Booted {
     }
 }
 
-/// The mounted EFI-SYSTEM partition; unmounted when dropped.
+/// The EFI-SYSTEM partition, mounted; unmounted when dropped.
 #[derive(Debug)]
 pub struct BootPartition {
     folder: PathBuf,
+    mounted: bool,
 }
 
 impl BootPartition {
@@ -112,12 +113,46 @@ impl BootPartition {
         // A file system that is mounted read-only elsewhere cannot be mounted for writing, nor the other way round.
         for _ in 0..BUSY_TRIES {
             match mount(&partition.node, &folder, "vfat", flags, Some(c"umask=0077")) {
-                Ok(()) => return Ok(BootPartition { folder }),
+                Ok(()) => return Ok(BootPartition { folder, mounted: true }),
                 Err(Errno::BUSY) => thread::sleep(BUSY_PAUSE),
                 Err(error) => return Err(failed("mount", &partition.node, error.into())),
             }
         }
         Err(failed("mount", &partition.node, Errno::BUSY.into()))
+    }
+
+    /// The files of the partition in a folder, for tests.
+    #[cfg(test)]
+    pub(crate) fn in_folder(folder: &Path) -> BootPartition {
+        BootPartition { folder: folder.to_owned(), mounted: false }
+    }
+
+    /// Where a file of this slot is.
+    #[must_use]
+    pub fn file(&self, slot: Slot, name: &str) -> PathBuf {
+        self.folder.join(format!("corten/{slot}")).join(name)
+    }
+
+    /// Replaces a file of a slot: the new one has its name only when it is on the disk. FAT may lose the old one when
+    /// the power goes at that moment, so this is for slots that may not be booted.
+    ///
+    /// # Errors
+    /// The partition is full or broken, or `content` fails.
+    pub fn replace<E: From<BootError>>(
+        &self,
+        slot: Slot,
+        name: &str,
+        content: impl FnOnce(&File) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (path, new) = (self.file(slot, name), self.file(slot, &format!("{name}.new")));
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(|source| failed("create", folder, source))?;
+        let file = File::create(&new).map_err(|source| failed("create", &new, source))?;
+        content(&file)?;
+        file.sync_all().map_err(|source| failed("write", &new, source))?;
+        fs::rename(&new, &path).map_err(|source| failed("rename", &new, source))?;
+        let flushed = File::open(folder).and_then(|folder| folder.sync_all());
+        Ok(flushed.map_err(|source| failed("write", folder, source))?)
     }
 
     /// Reads the block.
@@ -152,6 +187,9 @@ impl BootPartition {
 
 impl Drop for BootPartition {
     fn drop(&mut self) {
+        if !self.mounted {
+            return;
+        }
         if let Err(error) = unmount(&self.folder, UnmountFlags::empty()) {
             eprintln!("cannot unmount {}: {error}", self.folder.display());
         }

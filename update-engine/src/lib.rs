@@ -5,11 +5,14 @@
 //! [`mark_good`] says so in the same block; when that takes too long, [`watch_boot`] ends the trial. [`status`] shows
 //! the slots.
 //!
-//! Releases come as a [`payload`]: one signed file, whole or as the difference from another release.
+//! Releases come as a [`payload`]: one signed file, whole or as the difference from another release, from which
+//! [`apply`] fills the slot that does not run.
 //!
 //! `grubenv`, `payload`, `slots` and `verity` are pure: they open nothing and read no clock.
 
+pub mod apply;
 pub mod grubenv;
+pub mod install;
 pub mod mark_good;
 pub mod payload;
 pub mod slots;
@@ -17,7 +20,7 @@ pub mod status;
 pub mod verity;
 pub mod watch_boot;
 
-mod boot;
+pub mod boot;
 
 pub use mark_good::mark_good;
 pub use status::update_engine_client;

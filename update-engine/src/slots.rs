@@ -173,6 +173,24 @@ impl Slots {
             .then_some(fallback)
     }
 
+    /// The slot may not be booted, for what is in it is about to change.
+    #[must_use]
+    pub fn retire(mut self, slot: Slot) -> Slots {
+        *self.state_mut(slot) = State::default();
+        self
+    }
+
+    /// The slot holds a new release: it is booted next, and has so many tries to prove itself.
+    #[must_use]
+    pub fn put_on_trial(mut self, slot: Slot, tries: u8) -> Slots {
+        let other = self.state_mut(slot.other());
+        // Above the other one, where there is room.
+        other.priority = other.priority.min(MAX_PRIORITY - 1);
+        let priority = other.priority + 1;
+        *self.state_mut(slot) = State { priority, tries, ok: false };
+        self
+    }
+
     /// The running slot has come up: it is good, and the one to fall back to.
     #[must_use]
     pub fn mark_good(mut self, slot: Slot) -> Slots {

@@ -1,28 +1,40 @@
-//! `update_engine_client`: what CoreOS's operators ask. For now `-status`, with the state of the slots; checking for
-//! updates comes with the payloads.
+//! `update_engine_client`: what CoreOS's operators ask: `-status`, with the state of the slots, and `-payload FILE`, which
+//! installs a release from a file. Servers are not asked yet.
 
 use std::ffi::OsString;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::boot::{BootError, BootPartition, Booted};
+use crate::install::install;
 use crate::slots::{Slot, Slots};
 
-/// Show the state of updates and of the two system slots.
+/// Show the state of updates and of the two system slots, and install a release.
 #[derive(Parser)]
 #[command(name = "update_engine_client", version)]
 struct Arguments {
     /// Print the status (CoreOS's spelling -status works too)
     #[arg(long)]
     status: bool,
+    /// Install the release in this file; the next boot is into it
+    #[arg(long, value_name = "FILE", conflicts_with = "status")]
+    payload: Option<PathBuf>,
+    /// Install it even if it is older than what runs
+    #[arg(long, requires = "payload")]
+    allow_downgrade: bool,
 }
 
 /// The applet.
 pub fn update_engine_client(args: Vec<OsString>) -> ExitCode {
     // The original takes its flags with one dash.
-    let args = args.into_iter().map(|arg| if arg == "-status" { "--status".into() } else { arg });
+    let args = args.into_iter().map(|arg| match arg.to_str() {
+        Some("-status") => "--status".into(),
+        Some("-payload") => "--payload".into(),
+        _ => arg,
+    });
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -30,8 +42,20 @@ pub fn update_engine_client(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
+    if let Some(path) = &arguments.payload {
+        return match install(path, arguments.allow_downgrade) {
+            Ok((version, slot)) => {
+                println!("Release {version} is in slot {slot}; reboot to change over to it.");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("update_engine_client: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     if !arguments.status {
-        eprintln!("update_engine_client: nothing to do; try -status");
+        eprintln!("update_engine_client: nothing to do; try -status or -payload FILE");
         return ExitCode::FAILURE;
     }
     match report() {

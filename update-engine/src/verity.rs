@@ -65,6 +65,25 @@ impl Tree {
     }
 }
 
+/// What the boot loader is told of a slot (`boot.cfg`): the release's words for the kernel, and how its root is mapped,
+/// which lies on the partition of this GUID. Source: the kernel's `Documentation/admin-guide/device-mapper/dm-init.rst`.
+#[must_use]
+pub fn boot_cfg(
+    kernel_arguments: &[String],
+    partition: &str,
+    data_blocks: u64,
+    root_hash: &[u8; HASH],
+    salt: &[u8],
+) -> String {
+    let (arguments, sectors) = (kernel_arguments.join(" "), data_blocks * (BLOCK as u64 / 512));
+    let (root_hash, salt) = (hex(root_hash), hex(salt));
+    format!(
+        "set arguments=\"{arguments}\"\nset verity=\"dm-mod.create=vroot,,,ro,0 {sectors} verity 1 \
+         PARTUUID={partition} PARTUUID={partition} {BLOCK} {BLOCK} {data_blocks} {data_blocks} sha256 {root_hash} \
+         {salt} 1 panic_on_corruption\"\n"
+    )
+}
+
 /// Bytes as hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

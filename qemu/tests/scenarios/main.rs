@@ -16,3 +16,4 @@ mod power;
 mod slots;
 mod state;
 mod stock_clients;
+mod update;

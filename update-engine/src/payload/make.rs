@@ -31,6 +31,8 @@ pub struct Release {
     pub salt: [u8; 32],
     /// The kernel.
     pub kernel: Vec<u8>,
+    /// What it is to be told, but for what belongs to the slot.
+    pub kernel_arguments: Vec<String>,
 }
 
 /// A private key.
@@ -77,6 +79,7 @@ pub fn make(
         expires: terms.expires,
         root_hash: Digest(release.root_hash),
         salt: Digest(release.salt),
+        kernel_arguments: release.kernel_arguments.clone(),
         base: base.map(|base| Base {
             version: base.version.clone(),
             root_hash: Digest(base.root_hash),

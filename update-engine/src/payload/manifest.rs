@@ -32,6 +32,8 @@ pub struct Manifest {
     pub root_hash: Digest,
     /// The salt of its hash tree.
     pub salt: Digest,
+    /// What the release's kernel is to be told, but for what belongs to the slot.
+    pub kernel_arguments: Vec<String>,
     /// What it is the difference from; a full payload has none.
     pub base: Option<Base>,
     /// The root file system, without its hash tree.
@@ -163,6 +165,12 @@ impl Manifest {
         }
         if self.root.size == 0 || !self.root.size.is_multiple_of(BLOCK as u64) {
             return Err(format!("a root of {} bytes", self.root.size));
+        }
+        // They go into a script of the boot loader.
+        let plain =
+            |word: &String| word.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'$\\;".contains(&byte));
+        if let Some(word) = self.kernel_arguments.iter().find(|word| word.is_empty() || !plain(word)) {
+            return Err(format!("the kernel argument {word:?}"));
         }
         let (root, kernel) = self.base.as_ref().map_or((0, 0), |base| (base.root, base.kernel));
         self.root.check("root", root)?;

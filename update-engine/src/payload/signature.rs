@@ -34,7 +34,7 @@ pub enum KeyError {
     NotOne(PathBuf),
     /// There is no file.
     #[error("there is no key (*.pem) in {0}: without one no update can be told from a forgery")]
-    None(PathBuf),
+    None(String),
 }
 
 /// The keys that a machine trusts. There is at least one.
@@ -42,22 +42,23 @@ pub enum KeyError {
 pub struct Keys(Vec<[u8; 32]>);
 
 impl Keys {
-    /// The keys in the files `*.pem` of a folder.
+    /// The keys in the files `*.pem` of these folders, as far as they are there.
     ///
     /// # Errors
     /// There is none, or one of them is none: a key that is not understood is not passed over.
-    pub fn read(folder: &Path) -> Result<Keys, KeyError> {
-        let failed = |source| KeyError::Io { path: folder.to_owned(), source };
+    pub fn read(folders: &[&Path]) -> Result<Keys, KeyError> {
         let mut keys = Vec::new();
-        for entry in fs::read_dir(folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|end| end == "pem") {
-                let text = fs::read_to_string(&path)
-                    .map_err(|source| KeyError::Io { path: path.clone(), source })?;
-                keys.push(public_key(&text).ok_or(KeyError::NotOne(path))?);
+        for folder in folders {
+            match keys_in(folder) {
+                Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                found => keys.extend(found?),
             }
         }
-        if keys.is_empty() { Err(KeyError::None(folder.to_owned())) } else { Ok(Keys(keys)) }
+        if keys.is_empty() {
+            let names: Vec<String> = folders.iter().map(|folder| folder.display().to_string()).collect();
+            return Err(KeyError::None(names.join(" or ")));
+        }
+        Ok(Keys(keys))
     }
 
     /// Whether this signature is one of ours, and good.
@@ -68,6 +69,22 @@ impl Keys {
             .filter(|key| id_of(&key[..]) == id)
             .any(|key| UnparsedPublicKey::new(&ED25519, key.as_slice()).verify(bytes, signature).is_ok())
     }
+}
+
+fn keys_in(folder: &Path) -> Result<Vec<[u8; 32]>, KeyError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| KeyError::Io { path, source }
+    };
+    let mut keys = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        if path.extension().is_some_and(|end| end == "pem") {
+            let text = fs::read_to_string(&path).map_err(failed(&path))?;
+            keys.push(public_key(&text).ok_or(KeyError::NotOne(path))?);
+        }
+    }
+    Ok(keys)
 }
 
 /// What tells a key in a signature.
