@@ -173,7 +173,7 @@ pub struct Container {
 }
 
 /// All containers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Containers {
     store: PathBuf,
     run: PathBuf,

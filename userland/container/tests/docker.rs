@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A registry's storage with the image, made once for all tests.
@@ -32,34 +33,57 @@ fn storage() -> Option<&'static Path> {
 /// A registry, a store, and the command.
 struct World {
     dir: tempfile::TempDir,
+    namespace: String,
     registry: Child,
     image: String,
+}
+
+/// A network namespace of its own: bridges, and rules for them, are not for the machine that tests.
+fn namespace() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("cdocker{}n{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    for command in [format!("netns add {name}"), format!("-n {name} link set lo up")] {
+        assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success());
+    }
+    name
+}
+
+fn inside(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, program]);
+    command
 }
 
 impl World {
     fn new() -> Option<Self> {
         let storage = storage()?;
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let namespace = namespace();
         let config = dir.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: 127.0.0.1:5000}}\n",
             storage.display()
         );
         std::fs::write(&config, text).unwrap();
-        let mut registry = Command::new("docker-registry");
+        let mut registry = inside(&namespace, "docker-registry");
         registry.arg("serve").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
         let registry = registry.spawn().unwrap();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let world = Self { dir, namespace, registry, image: "127.0.0.1:5000/busybox".to_owned() };
+        let listens = || {
+            let mut ask = inside(&world.namespace, "busybox");
+            ask.args(["nc", "-w", "1", "127.0.0.1", "5000"]).stdin(Stdio::null()).stderr(Stdio::null());
+            ask.status().unwrap().success()
+        };
+        while !listens() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        Some(Self { dir, registry, image: format!("127.0.0.1:{port}/busybox") })
+        Some(world)
     }
 
     fn docker(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_container-docker"));
+        let mut command = inside(&self.namespace, env!("CARGO_BIN_EXE_container-docker"));
         command.arg("--store").arg(self.dir.path().join("store"));
-        command.arg("--state").arg(self.dir.path().join("state")).args(args).stdin(Stdio::null());
+        command.arg("--state").arg(self.dir.path().join("run/state")).args(args).stdin(Stdio::null());
         command
     }
 
@@ -97,8 +121,12 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        for id in self.output(&["ps", "-aq"]).1.lines() {
+            self.output(&["rm", "-f", id]);
+        }
         let _ = self.registry.kill();
         let _ = self.registry.wait();
+        let _ = Command::new("ip").args(["netns", "del", &self.namespace]).status();
     }
 }
 
@@ -180,8 +208,14 @@ fn options_have_their_effect() {
     std::fs::write(volume.join("file"), "shared\n").unwrap();
     let mapping = format!("{}:/data:ro", volume.display());
     assert_eq!(told(&["-v", &mapping], "cat /data/file; touch /data/x || echo refused"), "shared\nrefused");
-    let (status, _, why) = world.output(&["run", "-p", "80:80", &world.image, "true"]);
-    assert!(status != 0 && why.contains("--network host"), "{why}");
+    for (option, why) in [
+        ("-p=80:80:80:80", "too many colons"),
+        ("-v=a/b:/c", "name of a volume"),
+        ("--ipc=container:x", "not supported"),
+    ] {
+        let (status, _, said) = world.output(&["run", option, &world.image, "true"]);
+        assert!(status == 125 && said.contains(why), "{option}: {said}");
+    }
 }
 
 #[test]
@@ -347,4 +381,79 @@ fn networks_are_made_shown_and_removed() {
         assert!(status != 0 && said.contains(why), "{bad:?}: {status}, {said}");
     }
     assert_eq!(world.output(&["network", "rm", "back"]), (0, "back".into(), String::new()));
+}
+
+#[test]
+fn a_container_is_on_the_networks_that_it_asks_for() {
+    let Some(world) = World::new() else { return };
+    assert!(world.script(&[], "ip -4 addr show eth0").1.contains("172.17.0.2/16"), "the default bridge");
+    assert!(world.script(&["--network", "none"], "ip addr").1.lines().all(|line| !line.contains("eth0")));
+    assert_eq!(world.output(&["network", "create", "--subnet", "10.77.0.0/24", "back"]).0, 0);
+    let serve = "while true; do echo served | nc -l -p 80; done";
+    let web =
+        ["run", "-d", "--name", "web", "--network", "back", "--network-alias", "www", "--ip", "10.77.0.7"];
+    let mut web = web.to_vec();
+    web.extend(["-p", "127.0.0.1:8080:80", &world.image, "sh", "-c", serve]);
+    let (status, _, said) = world.output(&web);
+    assert_eq!(status, 0, "{said}");
+    let ask =
+        || inside(&world.namespace, "busybox").args(["nc", "127.0.0.1", "8080"]).output().unwrap().stdout;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ask() != b"served\n" {
+        assert!(Instant::now() < deadline, "nothing is served at the published port");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let asks =
+        "nc www 80 </dev/null; grep nameserver /etc/resolv.conf; grep db /etc/hosts; cat /etc/hostname";
+    let options = ["--network", "back", "--add-host", "db:192.0.2.2", "--hostname", "box"];
+    assert_eq!(world.script(&options, asks).1, "served\nnameserver 127.0.0.11\n192.0.2.2\tdb\nbox");
+    let address = world.script(&["--network", "container:web"], "ip -4 addr show eth0").1;
+    assert!(address.contains("10.77.0.7/24"), "{address}");
+    assert!(
+        world.script(&["--dns", "192.0.2.9"], "cat /etc/resolv.conf").1.starts_with("nameserver 192.0.2.9")
+    );
+    for (options, why) in [
+        (&["--network", "nothing"][..], "not found"),
+        (&["--network", "back", "--ip", "10.77.0.7"], "already in use"),
+        (&["--network", "back", "--ip", "10.78.0.7"], "not in"),
+        (&["--network", "container:nobody"], "No such container"),
+        (&["-p", "127.0.0.1:8080:80"], "already allocated"),
+    ] {
+        let (status, _, said) = world.script(options, "true");
+        assert!(status == 125 && said.contains(why), "{options:?}: {status}, {said}");
+    }
+    assert_eq!(world.output(&["rm", "-f", "web"]).0, 0);
+    assert_eq!(world.output(&["network", "rm", "back"]).0, 0);
+    assert_eq!(world.output(&["ps", "-aq"]).1, "", "what did not start is removed");
+    let links = inside(&world.namespace, "ip").args(["-o", "link"]).output().unwrap().stdout;
+    let links = String::from_utf8(links).unwrap();
+    assert!(!links.contains("veth") && !links.contains("br-"), "{links}");
+}
+
+#[test]
+fn volumes_have_names_or_go_with_their_container() {
+    let Some(world) = World::new() else { return };
+    let kept = world.dir.path().join("store/volumes");
+    let names = || std::fs::read_dir(&kept).map(|all| all.count()).unwrap_or(0);
+    assert_eq!(world.script(&["-v", "data:/d"], "echo kept > /d/f").0, 0);
+    assert_eq!(
+        world.script(&["-v", "data:/d:ro"], "cat /d/f; touch /d/g || echo refused").1,
+        "kept\nrefused"
+    );
+    assert_eq!(names(), 1);
+    assert_eq!(world.script(&["-v", "/own"], "touch /own/f && grep -c ' /own ' /proc/mounts").1, "1");
+    assert_eq!(names(), 1, "a volume without a name goes with --rm");
+    let keeper =
+        ["run", "--name", "keeper", "--mount", "type=volume,target=/own", &world.image, "touch", "/own/f"];
+    assert_eq!(world.output(&keeper).0, 0);
+    assert_eq!((names(), world.script(&["--volumes-from", "keeper:ro"], "ls /own").1.as_str()), (2, "f"));
+    assert_eq!(world.output(&["rm", "-v", "keeper"]).0, 0);
+    assert_eq!(names(), 1);
+    let missing = world.script(&["--mount", "type=bind,source=/no/such,target=/x"], "true");
+    assert!(missing.0 == 125 && missing.2.contains("does not exist"), "{}", missing.2);
+    let seen = world.script(&["--mount", "type=tmpfs,target=/t,tmpfs-size=1m"], "df -k /t | tail -1").1;
+    assert_eq!(seen.split_whitespace().nth(1), Some("1024"), "{seen}");
+    let device =
+        world.script(&["--device", "/dev/null:/dev/nothing"], "echo x > /dev/nothing; test -c /dev/nothing");
+    assert_eq!(device.0, 0, "{}", device.2);
 }

@@ -60,7 +60,7 @@ fn wanted(api: &Api, filters: &Filters, container: &Container) -> Result<bool, F
         let image = api.store().ok().and_then(|store| store.find_image(name).ok().flatten());
         image.is_some_and(|image| image.id == record.image_id)
     };
-    let settings = super::create::Settings::of(&api.containers(), record);
+    let settings = super::settings::Settings::of(&api.containers(), record);
     let mounted = |wanted: &str| {
         let is = |mount: &Value, field: &str| mount.get(field).and_then(Value::as_str) == Some(wanted);
         settings
@@ -83,7 +83,9 @@ fn wanted(api: &Api, filters: &Filters, container: &Container) -> Result<bool, F
             record.network == name
                 || api.networks().find(name).is_ok_and(|network| network.name == record.network)
         })
-        && filters.any("health", |word| word == "none"))
+        && filters.any("health", |word| {
+            super::inspect::health(api, container).map_or(word == "none", |health| health.status == word)
+        }))
 }
 
 /// `containers/prune`

@@ -2,287 +2,47 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hyper::StatusCode;
-use serde::{Deserialize, Serialize};
+use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
 use super::Api;
 use super::answer::{Answer, Failure, json_with};
-use crate::bundle::image::Defaults;
-use crate::bundle::{Network, Options, Ulimit, Volume, spec};
-use crate::network::ports::Proto;
-use crate::network::{DEFAULT, Publish};
-use crate::state::{Containers, Record, new_id, now};
+use super::settings::{Config, Endpoint, Host, Settings, Words};
+use crate::bundle::image::{Defaults, Healthcheck};
+use crate::bundle::{Device, Network, Options, Ulimit, Volume, spec};
+use crate::state::{Owner, Record, new_id, now};
 
 /// As the kernel needs to start anything at all; Docker's number.
 const LEAST_MEMORY: i64 = 6 << 20;
 
-/// What a client asked for, kept beside the record as `docker.json` and told again by `inspect`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Settings {
-    /// `Config`, with what the image says where the client said nothing.
-    pub config: Value,
-    /// `HostConfig`.
-    pub host: Value,
-    /// `NetworkingConfig.EndpointsConfig`.
-    pub endpoints: BTreeMap<String, Option<Endpoint>>,
-    /// Mounts, as `inspect` shows them.
-    pub mounts: Vec<Value>,
-    /// Volumes that have no name of the user's, and go with the container.
-    pub anonymous: Vec<String>,
-}
-
-/// What a container asks of one network.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Endpoint {
-    /// Names on that network.
-    pub aliases: Option<Vec<String>>,
-    /// The address it wants.
-    #[serde(rename = "IPAMConfig")]
-    pub ipam: Option<Ipam>,
-}
-
-/// Addresses of an endpoint.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Ipam {
-    /// The address it wants.
-    #[serde(rename = "IPv4Address")]
-    pub ipv4: Option<String>,
-}
-
-/// What of `Config` has an effect.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Config {
-    /// The image.
-    pub image: String,
-    hostname: Option<String>,
-    user: Option<String>,
-    /// Whether it has a terminal.
-    pub tty: bool,
-    /// Whether it has an input.
-    pub open_stdin: bool,
-    /// Whether its input ends with the first client's.
-    pub stdin_once: bool,
-    env: Option<Vec<String>>,
-    cmd: Option<Words>,
-    entrypoint: Option<Words>,
-    working_dir: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    stop_signal: Option<String>,
-    /// Seconds that `stop` waits.
-    pub stop_timeout: Option<i64>,
-    volumes: Option<BTreeMap<String, Value>>,
-    exposed_ports: Option<BTreeMap<String, Value>>,
-}
-
-/// What of `HostConfig` has an effect.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Host {
-    binds: Option<Vec<String>>,
-    mounts: Option<Vec<Mount>>,
-    tmpfs: Option<BTreeMap<String, String>>,
-    /// `default`, `host`, `none`, `container:ID` or the name of a network.
-    pub network_mode: String,
-    port_bindings: Option<BTreeMap<String, Option<Vec<Binding>>>>,
-    publish_all_ports: bool,
-    /// When it is started again.
-    pub restart_policy: Restart,
-    /// Whether it is removed at its end.
-    pub auto_remove: bool,
-    cap_add: Option<Vec<String>>,
-    cap_drop: Option<Vec<String>>,
-    privileged: bool,
-    memory: i64,
-    nano_cpus: i64,
-    cpu_quota: i64,
-    cpu_period: i64,
-    pids_limit: Option<i64>,
-    ulimits: Option<Vec<Limit>>,
-    shm_size: i64,
-    init: Option<bool>,
-    readonly_rootfs: bool,
-    /// Name servers.
-    pub dns: Option<Vec<String>>,
-    /// `NAME:ADDRESS` for `/etc/hosts`.
-    pub extra_hosts: Option<Vec<String>>,
-    /// Where its output goes.
-    pub log_config: LogConfig,
-    pid_mode: String,
-    ipc_mode: String,
-    #[serde(rename = "UTSMode")]
-    uts_mode: String,
-    userns_mode: String,
-    devices: Option<Vec<Value>>,
-    security_opt: Option<Vec<String>>,
-    volumes_from: Option<Vec<String>>,
-}
-
-/// When a container is started again.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Restart {
-    /// `no`, `always`, `on-failure` or `unless-stopped`.
-    pub name: String,
-    /// How often after a failure; 0: without end.
-    pub maximum_retry_count: u32,
-}
-
-/// Where a container's output goes.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct LogConfig {
-    /// `json-file`, `journald` or `none`.
-    #[serde(rename = "Type")]
-    pub kind: String,
-    /// `max-size` and `max-file`.
-    pub config: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Mount {
-    #[serde(rename = "Type")]
-    kind: String,
-    source: Option<String>,
-    target: String,
-    read_only: bool,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Binding {
-    host_ip: Option<String>,
-    host_port: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Limit {
-    name: String,
-    soft: i64,
-    hard: i64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-enum Words {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl Words {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(word) => vec![word],
-            Self::Many(words) => words,
-        }
-    }
-}
-
-impl Settings {
-    /// Those of a container; one that was not made here has what can be told from its record.
-    #[must_use]
-    pub fn of(containers: &Containers, record: &Record) -> Self {
-        let path = containers.dir(&record.id).join("docker.json");
-        let read = fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        read.unwrap_or_else(|| Self {
-            config: json!({
-                "Hostname": record.short_id(), "Image": record.image, "Tty": record.tty, "Labels": record.labels,
-                "Cmd": record.command, "Env": [],
-            }),
-            host: json!({ "AutoRemove": record.auto_remove, "NetworkMode": record.network }),
-            ..Self::default()
-        })
-    }
-
-    /// `Config` in types; what cannot be read is as if it had not been said.
-    #[must_use]
-    pub fn typed(&self) -> (Config, Host) {
-        let config = serde_json::from_value(self.config.clone()).unwrap_or_default();
-        (config, serde_json::from_value(self.host.clone()).unwrap_or_default())
-    }
-}
-
-impl Host {
-    /// The network that it is on, if that has a bridge.
-    #[must_use]
-    pub fn bridge(&self) -> Option<&str> {
-        match self.network_mode.as_str() {
-            "" | "default" | DEFAULT => Some(DEFAULT),
-            "none" | "host" => None,
-            other if other.starts_with("container:") => None,
-            other => Some(other),
-        }
-    }
-
-    /// The ports of the machine that lead to it.
-    ///
-    /// # Errors
-    /// When one is none.
-    pub fn publish(&self, config: &Config) -> Result<Vec<Publish>, Failure> {
-        let mut list = Vec::new();
-        for (inner, bindings) in self.port_bindings.iter().flatten() {
-            for binding in bindings.iter().flatten() {
-                let address = binding.host_ip.clone().filter(|ip| !ip.is_empty() && ip != "::");
-                let port = binding.host_port.as_deref().unwrap_or_default();
-                let bad = |what: &str| Failure::bad(format!("invalid port specification: {what:?}"));
-                let text = match address {
-                    Some(address) => format!("{address}:{port}:{inner}"),
-                    None if port.is_empty() => inner.clone(),
-                    None => format!("{port}:{inner}"),
-                };
-                list.extend(Publish::parse(&text).map_err(|_| bad(&text))?);
-            }
-        }
-        if self.publish_all_ports {
-            for exposed in config.exposed_ports.iter().flat_map(BTreeMap::keys) {
-                let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
-                if let (Ok(inner), Some(protocol)) = (port.parse(), Proto::parse(protocol))
-                    && !list.iter().any(|one| one.inner == inner && one.protocol == protocol)
-                {
-                    list.push(Publish { address: Ipv4Addr::UNSPECIFIED, port: 0, inner, protocol });
-                }
-            }
-        }
-        Ok(list)
-    }
-
-    /// An error for what would be accepted and then not be so.
-    fn refuse_what_is_not_done(&self) -> Result<(), Failure> {
-        let private = |mode: &str| matches!(mode, "" | "private" | "shareable");
-        let not = |what: &str| Err(Failure::bad(format!("{what} is not supported by this engine")));
-        match self {
-            _ if !private(&self.pid_mode) => not("PidMode"),
-            _ if !private(&self.ipc_mode) && self.ipc_mode != "none" => not("IpcMode"),
-            _ if !self.uts_mode.is_empty() => not("UTSMode"),
-            _ if !matches!(self.userns_mode.as_str(), "" | "host") => not("UsernsMode"),
-            _ if self.devices.as_ref().is_some_and(|list| !list.is_empty()) => not("Devices"),
-            _ if self.volumes_from.as_ref().is_some_and(|list| !list.is_empty()) => not("VolumesFrom"),
-            _ if self.security_opt.iter().flatten().any(|one| !one.starts_with("no-new-privileges")) => {
-                not("SecurityOpt other than no-new-privileges")
-            }
-            _ if !matches!(
-                self.log_config.kind.as_str(),
-                "" | "json-file" | "local" | "journald" | "none"
-            ) =>
-            {
-                not(&format!("logging driver {}", self.log_config.kind))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// `containers/create?name=…`
-pub fn create(api: &Api, name: Option<&str>, mut body: Value) -> Answer {
+pub fn create(api: &Api, name: Option<&str>, body: Value) -> Answer {
+    let made = make(api, name, body)?;
+    drop(made.owner);
+    Ok(json_with(StatusCode::CREATED, &json!({ "Id": made.record.id, "Warnings": [] })))
+}
+
+/// A container that was never started.
+#[derive(Debug)]
+pub struct Made {
+    /// What lasts.
+    pub record: Record,
+    /// What was asked.
+    pub settings: Settings,
+    /// What is run.
+    pub spec: Spec,
+    /// Who looks after it.
+    pub owner: Owner,
+}
+
+/// Makes a container of a request's body; its image must be here.
+///
+/// # Errors
+/// When it asks for what is not there or makes no sense.
+pub fn make(api: &Api, name: Option<&str>, mut body: Value) -> Result<Made, Failure> {
     let mut take = |field: &str| body.as_object_mut().and_then(|body| body.remove(field)).unwrap_or_default();
     let (host_value, networking) = (take("HostConfig"), take("NetworkingConfig"));
     let mut config: Config = serde_json::from_value(body.clone())?;
@@ -300,9 +60,14 @@ pub fn create(api: &Api, name: Option<&str>, mut body: Value) -> Answer {
     if let Some(network) = host.bridge() {
         api.networks().find(network)?;
     }
+    let endpoints = endpoints.unwrap_or_default();
+    for network in endpoints.keys().filter(|name| host.bridge().is_some() && *name != "default") {
+        api.networks().find(network)?;
+    }
     let id = new_id()?;
-    let mut settings = Settings { endpoints: endpoints.unwrap_or_default(), ..Settings::default() };
-    let volumes = volumes(api, &config, &host, &mut settings)?;
+    let mut settings = Settings { endpoints, ..Settings::default() };
+    let of_image: Vec<String> = defaults.volumes.iter().flat_map(|all| all.keys().cloned()).collect();
+    let volumes = super::mounts::volumes(api, &config, &host, &of_image, &mut settings)?;
     let options = options(&mut config, &host, volumes)?;
     let spec = spec(&parsed, &options, &id)?;
     settings.config = merged(body, &config, &defaults, &id);
@@ -328,15 +93,26 @@ pub fn create(api: &Api, name: Option<&str>, mut body: Value) -> Answer {
     let containers = api.containers();
     let (record, owner) = containers.create(&store, record, &spec)?;
     let dir = containers.dir(&record.id);
-    store.write(&dir.join("docker.json"), &serde_json::to_vec(&settings)?)?;
+    settings.save(&store, &containers, &record.id)?;
     // Until its first start it is no container that ended unseen.
     fs::write(dir.join(crate::state::UNSTARTED), b"")?;
-    drop(owner);
     super::inspect::tell(api, &record, "create", &[]);
-    Ok(json_with(StatusCode::CREATED, &json!({ "Id": record.id, "Warnings": [] })))
+    Ok(Made { record, settings, spec, owner })
 }
 
 fn check(config: &Config, host: &Host) -> Result<(), Failure> {
+    check_host(host)?;
+    if let Some(signal) = config.stop_signal.as_deref().filter(|signal| !signal.is_empty()) {
+        crate::cli::docker::signal::signal(signal)?;
+    }
+    host.publish(config).map(drop)
+}
+
+/// What does not depend on the image.
+///
+/// # Errors
+/// When limits or the restart policy make no sense.
+pub(super) fn check_host(host: &Host) -> Result<(), Failure> {
     if host.memory != 0 && host.memory < LEAST_MEMORY {
         return Err(Failure::bad("Minimum memory limit allowed is 6MB"));
     }
@@ -347,10 +123,7 @@ fn check(config: &Config, host: &Host) -> Result<(), Failure> {
     if host.auto_remove && !matches!(restart, "" | "no") {
         return Err(Failure::bad("can't create 'AutoRemove' container with restart policy"));
     }
-    if let Some(signal) = config.stop_signal.as_deref().filter(|signal| !signal.is_empty()) {
-        crate::cli::docker::signal::signal(signal)?;
-    }
-    host.publish(config).map(drop)
+    Ok(())
 }
 
 fn options(config: &mut Config, host: &Host, volumes: Vec<Volume>) -> Result<Options, Failure> {
@@ -373,6 +146,41 @@ fn options(config: &mut Config, host: &Host, volumes: Vec<Volume>) -> Result<Opt
         let name = format!("RLIMIT_{}", limit.name.to_ascii_uppercase());
         ulimits.push(Ulimit { name, soft: number(limit.soft), hard: number(limit.hard) });
     }
+    Ok(Options {
+        command,
+        entrypoint,
+        // A name alone would be ours to fill in; the client has filled in what it wanted.
+        env: config.env.iter().flatten().filter(|entry| entry.contains('=')).cloned().collect(),
+        workdir: text(&config.working_dir),
+        user: text(&config.user),
+        hostname: text(&config.hostname),
+        volumes,
+        tmpfs: super::mounts::memory(host),
+        read_only: host.readonly_rootfs,
+        network: match host.network_mode.as_str() {
+            "host" => Network::Host,
+            "none" => Network::None,
+            _ => Network::Bridge,
+        },
+        cap_add: host.cap_add.clone().unwrap_or_default(),
+        cap_drop: host.cap_drop.clone().unwrap_or_default(),
+        privileged: host.privileged,
+        ulimits,
+        tty: config.tty,
+        shm_size: Some(host.shm_size).filter(|bytes| *bytes > 0),
+        machines_ipc: host.ipc_mode == "host",
+        machines_hostname: host.uts_mode == "host",
+        unconfined: host.is_unconfined(),
+        devices: host.devices.iter().flatten().map(device).collect::<Result<_, _>>()?,
+        ..limits(host)?
+    })
+}
+
+/// The limits of all its processes together.
+///
+/// # Errors
+/// When there are no such processors.
+pub(super) fn limits(host: &Host) -> Result<Options, Failure> {
     #[expect(clippy::cast_precision_loss, reason = "a fraction of a processor")]
     let cpus = match (host.nano_cpus, host.cpu_quota, host.cpu_period) {
         (nano @ 1.., _, _) => Some(nano as f64 / 1e9),
@@ -384,93 +192,25 @@ fn options(config: &mut Config, host: &Host, volumes: Vec<Volume>) -> Result<Opt
         return Err(Failure::bad("range of CPUs is from 0.01 to the number of processors"));
     }
     Ok(Options {
-        command,
-        entrypoint,
-        // A name alone would be ours to fill in; the client has filled in what it wanted.
-        env: config.env.iter().flatten().filter(|entry| entry.contains('=')).cloned().collect(),
-        workdir: text(&config.working_dir),
-        user: text(&config.user),
-        hostname: text(&config.hostname),
-        volumes,
-        tmpfs: host.tmpfs.iter().flatten().map(|(path, options)| format!("{path}:{options}")).collect(),
-        read_only: host.readonly_rootfs,
-        network: match host.network_mode.as_str() {
-            "host" => Network::Host,
-            "none" => Network::None,
-            _ => Network::Bridge,
-        },
-        cap_add: host.cap_add.clone().unwrap_or_default(),
-        cap_drop: host.cap_drop.clone().unwrap_or_default(),
-        privileged: host.privileged,
         memory: Some(host.memory).filter(|bytes| *bytes > 0),
         cpus,
         pids: host.pids_limit.filter(|limit| *limit > 0),
-        ulimits,
-        tty: config.tty,
-        shm_size: Some(host.shm_size).filter(|bytes| *bytes > 0),
+        ..Options::default()
     })
 }
 
-/// What is to be mounted; volumes are made on the way.
-fn volumes(api: &Api, config: &Config, host: &Host, settings: &mut Settings) -> Result<Vec<Volume>, Failure> {
-    let mut list: Vec<Volume> = Vec::new();
-    let mut add = |kind: &str, name: &str, source: PathBuf, target: &str, read_only: bool| {
-        let driver = if kind == "volume" { "local" } else { "" };
-        settings.mounts.push(json!({
-            "Type": kind, "Name": name, "Source": source, "Destination": target, "Driver": driver, "Mode": "",
-            "RW": !read_only, "Propagation": if kind == "bind" { "rprivate" } else { "" },
-        }));
-        list.push(Volume { source, target: target.into(), read_only });
+/// A device of the machine.
+fn device(wanted: &super::settings::Device) -> Result<Device, Failure> {
+    let source = Path::new(&wanted.path_on_host);
+    let bad = |error: std::io::Error| {
+        let path = source.display();
+        Failure::bad(format!(
+            "error gathering device information while adding custom device \"{path}\": {error}"
+        ))
     };
-    for bind in host.binds.iter().flatten() {
-        let bad = || Failure::bad(format!("invalid volume specification: '{bind}'"));
-        let mut parts = bind.splitn(3, ':');
-        let (source, target) = parts.next().zip(parts.next()).ok_or_else(bad)?;
-        let options = parts.next().unwrap_or_default();
-        let read_only = options.split(',').any(|option| option == "ro");
-        if source.starts_with('/') {
-            if !Path::new(source).exists() {
-                fs::create_dir_all(source)?;
-            }
-            add("bind", "", source.into(), target, read_only);
-        } else {
-            let volume = super::volumes::ensure(api, source)?;
-            add("volume", source, volume, target, read_only);
-        }
-    }
-    let mut anonymous: Vec<String> = config.volumes.iter().flat_map(|all| all.keys().cloned()).collect();
-    for mount in host.mounts.iter().flatten() {
-        let source = mount.source.as_deref().unwrap_or_default();
-        match mount.kind.as_str() {
-            "bind" if !Path::new(source).exists() => {
-                return Err(Failure::bad(format!(
-                    "invalid mount config for type \"bind\": bind source path does not exist: {source}"
-                )));
-            }
-            "bind" => add("bind", "", source.into(), &mount.target, mount.read_only),
-            "volume" if source.is_empty() => anonymous.push(mount.target.clone()),
-            "volume" => {
-                let volume = super::volumes::ensure(api, source)?;
-                add("volume", source, volume, &mount.target, mount.read_only);
-            }
-            // A memory file system is an option of its own.
-            "tmpfs" => {
-                return Err(Failure::bad("mounts of type tmpfs: use HostConfig.Tmpfs (docker run --tmpfs)"));
-            }
-            other => {
-                return Err(Failure::bad(format!("invalid mount config: mount type unknown: {other:?}")));
-            }
-        }
-    }
-    let mut names = Vec::new();
-    for target in anonymous {
-        let name = new_id()?;
-        let volume = super::volumes::ensure(api, &name)?;
-        add("volume", &name, volume, &target, false);
-        names.push(name);
-    }
-    settings.anonymous = names;
-    Ok(list)
+    let target =
+        if wanted.path_in_container.is_empty() { source } else { Path::new(&wanted.path_in_container) };
+    Device::of(source, target).map_err(bad)
 }
 
 /// `Config` as it is told again: the image fills in what the client left out.
@@ -495,6 +235,8 @@ fn merged(mut body: Value, config: &Config, defaults: &Defaults, id: &str) -> Va
     let or = |value: &Option<String>, default: &Option<String>| {
         value.clone().filter(|text| !text.is_empty()).or(default.clone()).unwrap_or_default()
     };
+    // Without a test of its own a check has only other times than the image's.
+    let health = Healthcheck::merged(config.healthcheck.clone(), defaults.healthcheck.clone());
     let mut labels = defaults.labels.clone().unwrap_or_default();
     labels.extend(config.labels.clone().unwrap_or_default());
     for (name, value) in [
@@ -505,6 +247,7 @@ fn merged(mut body: Value, config: &Config, defaults: &Defaults, id: &str) -> Va
         ("WorkingDir", json!(or(&config.working_dir, &defaults.working_dir))),
         ("User", json!(or(&config.user, &defaults.user))),
         ("Labels", json!(labels)),
+        ("Healthcheck", json!(health)),
     ] {
         super::system::set(&mut body, name, value);
     }
@@ -514,47 +257,6 @@ fn merged(mut body: Value, config: &Config, defaults: &Defaults, id: &str) -> Va
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn host(value: Value) -> Host {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn ports_of_every_form() {
-        let host = host(json!({ "PublishAllPorts": true, "PortBindings": {
-            "80/tcp": [{ "HostIp": "", "HostPort": "8080" }, { "HostIp": "127.0.0.1", "HostPort": "" }],
-            "53/udp": null,
-        }}));
-        let config: Config =
-            serde_json::from_value(json!({ "ExposedPorts": { "53/udp": {}, "80/tcp": {} } })).unwrap();
-        let list = host.publish(&config).unwrap();
-        let told: Vec<_> = list
-            .iter()
-            .map(|one| (one.address.to_string(), one.port, one.inner, one.protocol.name()))
-            .collect();
-        let any = "0.0.0.0".to_owned();
-        assert_eq!(
-            told,
-            [(any.clone(), 8080, 80, "tcp"), ("127.0.0.1".into(), 0, 80, "tcp"), (any, 0, 53, "udp")]
-        );
-    }
-
-    #[test]
-    fn what_is_not_done_is_refused() {
-        for bad in [
-            json!({ "PidMode": "host" }),
-            json!({ "Devices": [{ "PathOnHost": "/dev/kvm" }] }),
-            json!({ "SecurityOpt": ["seccomp=unconfined"] }),
-            json!({ "LogConfig": { "Type": "gelf" } }),
-        ] {
-            assert!(host(bad.clone()).refuse_what_is_not_done().is_err(), "{bad}");
-        }
-        assert!(
-            host(json!({ "IpcMode": "private", "LogConfig": { "Type": "", "Config": null } }))
-                .refuse_what_is_not_done()
-                .is_ok()
-        );
-    }
 
     #[test]
     fn an_entrypoint_takes_the_arguments_along() {

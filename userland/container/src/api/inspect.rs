@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::answer::{Answer, Failure, json_ok};
-use super::create::Settings;
+use super::settings::Settings;
+use super::supervisor::health::{self, Health};
 use super::system::set;
 use super::time::{NEVER, of_seconds};
 use crate::cli::show;
@@ -36,17 +37,32 @@ pub fn word(container: &Container) -> &'static str {
 }
 
 /// The same in a sentence, as `ps` shows it.
-fn sentence(container: &Container, word: &str) -> String {
+fn sentence(container: &Container, word: &str, health: Option<&Health>) -> String {
     let ago = |time: Option<u64>| show::span(now().saturating_sub(time.unwrap_or(container.record.created)));
     match (container.status, word) {
         (Status::Created, _) => "Created".to_owned(),
         (Status::Running, "paused") => format!("Up {} (Paused)", ago(container.state.started)),
-        (Status::Running, _) => format!("Up {}", ago(container.state.started)),
+        (Status::Running, _) => format!("Up {}{}", ago(container.state.started), in_words(health)),
         (Status::Exited(code), "restarting") => {
             format!("Restarting ({code}) {} ago", ago(container.state.finished))
         }
         (Status::Exited(code), _) => format!("Exited ({code}) {} ago", ago(container.state.finished)),
     }
+}
+
+fn in_words(health: Option<&Health>) -> String {
+    match health.map(|health| health.status.as_str()) {
+        None => String::new(),
+        Some("starting") => " (health: starting)".to_owned(),
+        Some(word) => format!(" ({word})"),
+    }
+}
+
+/// What is known of a running container's health.
+#[must_use]
+pub fn health(api: &Api, container: &Container) -> Option<Health> {
+    let running = container.status == Status::Running;
+    running.then(|| health::of(&api.containers(), &container.record.id)).flatten()
 }
 
 /// The networks that a container is on now.
@@ -61,7 +77,7 @@ fn endpoint(attachment: &Attachment) -> Value {
     let [a, b, c, d, e, f] = attachment.mac;
     json!({
         "IPAMConfig": null, "Links": null, "Aliases": attachment.aliases, "NetworkID": attachment.network,
-        "EndpointID": super::networks::endpoint_id(attachment),
+        "EndpointID": super::network_request::endpoint_id(attachment),
         "Gateway": attachment.gateway.map_or_else(String::new, |gateway| gateway.to_string()),
         "IPAddress": attachment.address.addr().to_string(), "IPPrefixLen": attachment.address.prefix_len(),
         "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
@@ -125,7 +141,7 @@ pub fn summary(api: &Api, container: &Container) -> Result<Value, Failure> {
     Ok(json!({
         "Id": record.id, "Names": [format!("/{}", record.name)], "Image": record.image, "ImageID": record.image_id,
         "Command": record.command.join(" "), "Created": record.created, "Ports": ports, "Labels": record.labels,
-        "State": word, "Status": sentence(container, word),
+        "State": word, "Status": sentence(container, word, health(api, container).as_ref()),
         "HostConfig": { "NetworkMode": settings.host.get("NetworkMode").cloned().unwrap_or(json!(record.network)) },
         "NetworkSettings": { "Networks": endpoints(api, container, &attached) }, "Mounts": settings.mounts,
     }))
@@ -170,6 +186,9 @@ pub fn inspect(api: &Api, name: &str, size: bool) -> Answer {
         "NetworkSettings": network_settings(api, &container, &attached),
         "Unit": state.unit,
     });
+    if let (Some(health), Some(state)) = (health::of(&containers, &record.id), value.get_mut("State")) {
+        set(state, "Health", serde_json::to_value(health)?);
+    }
     if size {
         set(&mut value, "SizeRw", json!(super::volumes::size(&dir.join("upper"))));
         set(&mut value, "SizeRootFs", json!(super::volumes::size(&dir.join("upper"))));

@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
 use super::answer::{Answer, Failure, empty};
-use super::create::Settings;
 use super::request::blocking;
+use super::settings::Settings;
 use super::{Api, frame, supervisor};
 use crate::state::{Containers, Record, Status};
 

@@ -7,8 +7,8 @@ use hyper::StatusCode;
 use rustix::process::Signal;
 
 use super::answer::{Answer, Failure, empty};
-use super::create::Settings;
 use super::request::blocking;
+use super::settings::Settings;
 use super::{Api, inspect, processes};
 use crate::cli::docker::signal::{signal, stop as ask_and_kill};
 use crate::state::{Container, Status};

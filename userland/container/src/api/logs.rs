@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Content, Failure, typed};
-use super::create::Settings;
 use super::request::{Request, blocking};
+use super::settings::Settings;
 use super::supervisor::log_path;
 use super::{Api, frame};
 use crate::state::{Container, Status};

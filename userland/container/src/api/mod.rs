@@ -9,35 +9,42 @@
 //! - [`launch`] starts the container's [`supervisor`]: a transient unit of PID 1, or where there is none of our
 //!   kind, a process of its own. It keeps the container's streams, writes its [`logs`], and takes clients
 //!   at `attach.sock` in [`frame`]s.
+//! - [`archive`] carries files in and out, [`update`] and [`join`] change a container that may run.
 //! - [`attach`] and [`exec`] carry streams between an upgraded connection and there.
 //!
 //! Who may connect to the socket can do what root can, as with Docker: its permissions are the only gate.
 //! Source: Docker Engine API 1.24 to 1.50.
 
 pub mod answer;
+pub(crate) mod archive;
 mod attach;
 mod containers;
-mod create;
+pub(crate) mod create;
 mod events;
 mod exec;
 mod filters;
 pub mod frame;
 mod images;
-mod inspect;
+pub(crate) mod inspect;
+mod join;
 mod launch;
 mod lifecycle;
 mod logs;
-mod networks;
+mod mounts;
+pub(crate) mod network_request;
+pub(crate) mod networks;
 mod processes;
 mod pull;
 mod request;
 mod route;
 mod serve;
+pub(crate) mod settings;
 mod stats;
 pub mod supervisor;
 mod system;
 mod time;
-mod volumes;
+mod update;
+pub(crate) mod volumes;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -61,8 +68,8 @@ pub const OLDEST: &str = "1.24";
 /// What the server works with.
 #[derive(Debug)]
 pub struct Api {
-    places: Places,
-    events: Events,
+    pub(crate) places: Places,
+    pub(crate) events: Events,
     execs: Mutex<HashMap<String, exec::Exec>>,
     /// Clients that came before their container was started: each is told when it may connect, and tells
     /// when it has.
@@ -83,11 +90,11 @@ impl Api {
         Store::open(&self.places.store)
     }
 
-    fn containers(&self) -> Containers {
+    pub(crate) fn containers(&self) -> Containers {
         self.places.containers()
     }
 
-    fn networks(&self) -> Networks {
+    pub(crate) fn networks(&self) -> Networks {
         self.places.networks()
     }
 

@@ -29,16 +29,20 @@ pub fn of(container: &Container) -> Vec<u32> {
     found
 }
 
-/// The cgroup that is the container's own: by its place in the v2 tree, or in the v1 freezer.
-fn freezer(container: &Container) -> Option<(PathBuf, bool)> {
+/// The container's own directory in the v2 tree, if it has one.
+#[must_use]
+pub fn own_cgroup(container: &Container) -> Option<PathBuf> {
     let pid = container.state.pid?;
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let own = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    if own.contains(&container.record.id) {
-        let path = PathBuf::from(CGROUP).join(own.trim_start_matches('/'));
-        if path.join("cgroup.freeze").exists() {
-            return Some((path, true));
-        }
+    let path = PathBuf::from(CGROUP).join(own.trim_start_matches('/'));
+    (own.contains(&container.record.id) && path.join("cgroup.freeze").exists()).then_some(path)
+}
+
+/// What stops it: its place in the v2 tree, or in the v1 freezer.
+fn freezer(container: &Container) -> Option<(PathBuf, bool)> {
+    if let Some(path) = own_cgroup(container) {
+        return Some((path, true));
     }
     let v1 = PathBuf::from(CGROUP).join("freezer");
     v1.is_dir().then(|| (v1.join(format!("corten-{}", container.record.id)), false))

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::answer::{Answer, Content, Failure, empty, json_ok};
 use super::request::{Request, blocking};
 use super::{
-    Api, attach, containers, create, events, exec, images, inspect, launch, lifecycle, logs, networks,
-    processes, pull, stats, system, volumes,
+    Api, archive, attach, containers, create, events, exec, images, inspect, join, launch, lifecycle, logs,
+    network_request, networks, processes, pull, stats, system, update, volumes,
 };
 
 /// Answers a request.
@@ -177,10 +177,13 @@ async fn of_container(
             let wanted = request.json().await?;
             blocking(api, move |api| exec::create(api, &own, wanted)).await
         }
-        ("POST", "update") => Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "limits of a container are not changed after its creation",
-        )),
+        ("POST", "update") => {
+            let wanted: serde_json::Value = request.json().await?;
+            blocking(api, move |api| update::update(api, &own, &wanted)).await
+        }
+        (_, "archive") => archive::archive(api, method, name, request).await,
+        ("GET", "export") => blocking(api, move |api| archive::export(api, &own)).await,
+        ("GET", "changes") => blocking(api, move |api| archive::changes::changes(api, &own)).await,
         _ => not_here(),
     }
 }
@@ -210,7 +213,7 @@ async fn network(api: &Arc<Api>, method: &Method, path: &[&str], mut request: Re
     match (method.as_str(), path) {
         ("GET", []) => blocking(api, move |api| networks::list(api, filters.as_deref())).await,
         ("POST", ["create"]) => {
-            let wanted: networks::Wanted = request.json().await?;
+            let wanted: network_request::Wanted = request.json().await?;
             blocking(api, move |api| networks::create(api, &wanted)).await
         }
         ("POST", ["prune"]) => blocking(api, move |api| networks::prune(api, filters.as_deref())).await,
@@ -222,10 +225,15 @@ async fn network(api: &Arc<Api>, method: &Method, path: &[&str], mut request: Re
             let name = (*name).to_owned();
             blocking(api, move |api| networks::remove(api, &name)).await
         }
-        ("POST", [_, "connect" | "disconnect"]) => Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "a container gets its network when it starts: give --network to docker run",
-        )),
+        ("POST", [name, verb @ ("connect" | "disconnect")]) => {
+            let (name, joins) = ((*name).to_owned(), *verb == "connect");
+            let wanted: join::Wanted = request.json().await?;
+            let work = move |api: &Api| match joins {
+                true => join::connect(api, &name, wanted),
+                false => join::disconnect(api, &name, &wanted),
+            };
+            blocking(api, work).await
+        }
         _ => not_here(),
     }
 }

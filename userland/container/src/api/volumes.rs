@@ -106,7 +106,7 @@ fn users(api: &Api, name: &str) -> Result<Vec<String>, Failure> {
     let containers = api.containers();
     let mut users = Vec::new();
     for container in containers.list()? {
-        let settings = super::create::Settings::of(&containers, &container.record);
+        let settings = super::settings::Settings::of(&containers, &container.record);
         let is = |mount: &Value| {
             mount.get("Type").and_then(Value::as_str) == Some("volume")
                 && mount.get("Name").and_then(Value::as_str) == Some(name)

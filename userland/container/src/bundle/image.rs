@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// More layers than an overlay takes.
 const DIFF_IDS_LIMIT: usize = 127;
@@ -39,6 +39,46 @@ pub struct Defaults {
     pub stop_signal: Option<String>,
     /// Free annotations.
     pub labels: Option<BTreeMap<String, String>>,
+    /// Paths that are to be volumes.
+    pub volumes: Option<BTreeMap<String, serde_json::Value>>,
+    /// What makes it healthy.
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// What makes a container healthy: Docker's extension of the image configuration. Times are nanoseconds; 0 and
+/// none mean: as usual, or as the image says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `NONE`; `CMD` and a program; or `CMD-SHELL` and a line for the image's shell.
+    pub test: Option<Vec<String>>,
+    /// Between two tests.
+    pub interval: i64,
+    /// For one test.
+    pub timeout: i64,
+    /// After the start, while failures do not count.
+    pub start_period: i64,
+    /// Between two tests meanwhile.
+    pub start_interval: i64,
+    /// Failures that make it unhealthy.
+    pub retries: i64,
+}
+
+impl Healthcheck {
+    /// The caller's, with what it leaves open as in the image.
+    #[must_use]
+    pub fn merged(own: Option<Self>, image: Option<Self>) -> Option<Self> {
+        let (Some(own), Some(image)) = (own.clone(), image.clone()) else { return own.or(image) };
+        let or = |own: i64, image: i64| if own == 0 { image } else { own };
+        Some(Self {
+            test: own.test.filter(|words| !words.is_empty()).or(image.test),
+            interval: or(own.interval, image.interval),
+            timeout: or(own.timeout, image.timeout),
+            start_period: or(own.start_period, image.start_period),
+            start_interval: or(own.start_interval, image.start_interval),
+            retries: or(own.retries, image.retries),
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

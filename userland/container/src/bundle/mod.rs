@@ -114,6 +114,45 @@ pub struct Options {
     pub tty: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<i64>,
+    /// Whether it shares the machine's System V and POSIX inter-process communication.
+    pub machines_ipc: bool,
+    /// Whether it has the machine's host name.
+    pub machines_hostname: bool,
+    /// Whether system calls are not filtered.
+    pub unconfined: bool,
+    /// Devices of the machine.
+    pub devices: Vec<Device>,
+}
+
+/// A device of the machine, shown in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// In the container.
+    pub target: PathBuf,
+    /// Whether it is a block device, not a character device.
+    pub block: bool,
+    /// Major and minor number.
+    pub number: (u32, u32),
+    /// Permissions, and owner's user and group.
+    pub access: (u32, u32, u32),
+}
+
+impl Device {
+    /// The machine's device of this path, to be shown at another.
+    ///
+    /// # Errors
+    /// When it is no device.
+    pub fn of(source: &Path, target: &Path) -> std::io::Result<Self> {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        let file = std::fs::metadata(source)?;
+        let kind = file.file_type();
+        if !kind.is_block_device() && !kind.is_char_device() {
+            return Err(std::io::Error::other("not a device node"));
+        }
+        let number = (rustix::fs::major(file.rdev()), rustix::fs::minor(file.rdev()));
+        let access = (file.mode() & 0o777, file.uid(), file.gid());
+        Ok(Self { target: target.to_owned(), block: kind.is_block_device(), number, access })
+    }
 }
 
 /// A limit of each process (setrlimit(2)).
@@ -159,12 +198,21 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
     let workdir = options.workdir.clone().or(defaults.working_dir.clone()).filter(|dir| !dir.is_empty());
     let workdir = workdir.unwrap_or_else(|| "/".to_owned());
     check_path("working directory", Path::new(&workdir))?;
-    let hostname = options.hostname.clone().unwrap_or_else(|| id.chars().take(12).collect());
+    let hostname = match options.machines_hostname {
+        true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        false => options.hostname.clone().unwrap_or_else(|| id.chars().take(12).collect()),
+    };
     let capabilities = capability::choose(&options.cap_add, &options.cap_drop, options.privileged)?;
     let user = options.user.clone().or(defaults.user.clone()).unwrap_or_default();
     let masked: &[&str] = if options.privileged { &[] } else { &MASKED };
     let read_only: &[&str] = if options.privileged { &[] } else { &READ_ONLY };
-    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    let mut namespaces = vec!["pid", "mount", "cgroup"];
+    if !options.machines_ipc {
+        namespaces.push("ipc");
+    }
+    if !options.machines_hostname {
+        namespaces.push("uts");
+    }
     if options.network != Network::Host {
         namespaces.push("network");
     }
@@ -183,11 +231,11 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
             "net.ipv4.ping_group_range": "0 2147483647",
         })
     };
-    let filter = (!options.privileged).then(|| seccomp::default_for(&capabilities));
+    let filter = (!options.privileged && !options.unconfined).then(|| seccomp::default_for(&capabilities));
     let value = json!({
         "ociVersion": "1.2.0",
         "root": { "path": "rootfs", "readonly": options.read_only },
-        "hostname": hostname,
+        "hostname": if options.machines_hostname { None } else { Some(&hostname) },
         "process": {
             "terminal": options.tty,
             "user": { "uid": 0, "gid": 0, "username": user },
@@ -206,6 +254,7 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
             "maskedPaths": masked,
             "readonlyPaths": read_only,
             "resources": resources(options),
+            "devices": devices(options)?,
             "sysctl": sysctl,
             "seccomp": filter,
         },
@@ -266,7 +315,11 @@ fn mounts(options: &Options) -> Result<Vec<Value>, BadOptions> {
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm]),
+        if options.machines_ipc {
+            mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
+        } else {
+            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])
+        },
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
         mount("/sys/fs/cgroup", "cgroup2", "cgroup", &["nosuid", "noexec", "nodev", sys]),
@@ -294,7 +347,9 @@ fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({ "destination": target, "type": kind, "source": source, "options": options })
 }
 
-fn resources(options: &Options) -> Value {
+/// The limits among the options, as the configuration has them.
+#[must_use]
+pub fn resources(options: &Options) -> Value {
     let mut resources = serde_json::Map::new();
     if let Some(bytes) = options.memory {
         resources.insert("memory".to_owned(), json!({ "limit": bytes }));
@@ -308,6 +363,19 @@ fn resources(options: &Options) -> Value {
         resources.insert("pids".to_owned(), json!({ "limit": limit }));
     }
     Value::Object(resources)
+}
+
+fn devices(options: &Options) -> Result<Vec<Value>, BadOptions> {
+    let mut all = Vec::new();
+    for device in &options.devices {
+        check_path("--device", &device.target)?;
+        let (mode, uid, gid) = device.access;
+        all.push(json!({
+            "path": device.target, "type": if device.block { "b" } else { "c" }, "major": device.number.0,
+            "minor": device.number.1, "fileMode": mode, "uid": uid, "gid": gid,
+        }));
+    }
+    Ok(all)
 }
 
 fn check_path(what: &'static str, path: &Path) -> Result<(), BadOptions> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::Places;
+use crate::api::archive::view;
 use crate::api::{Api, serve, supervisor};
 
 /// Serve the Docker Engine API; containers do not depend on it
@@ -27,6 +28,12 @@ enum Verb {
     /// Look after a container from its start to its end
     #[command(hide = true)]
     Supervise {
+        /// Its ID
+        container: String,
+    },
+    /// Mount a container's root directory for as long as somebody listens
+    #[command(hide = true)]
+    View {
         /// Its ID
         container: String,
     },
@@ -55,6 +62,13 @@ pub fn dockerd(args: Vec<OsString>) -> ExitCode {
             all.extend(arguments);
             super::docker::docker(all)
         }
+        Some(Verb::View { container }) => match view::hold(&places, &container) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(125)
+            }
+        },
         Some(Verb::Supervise { container }) => match supervisor::supervise(&places, &container) {
             Ok(status) => ExitCode::from(status),
             Err(error) => {

@@ -72,6 +72,8 @@ pub enum ExtractError {
 pub(super) struct Extractor {
     root: OwnedFd,
     limits: Limits,
+    /// Whether names can be whiteouts: in a layer.
+    whiteouts: bool,
     /// Directories whose times are set last, since writing into them changes them.
     times: Vec<(PathBuf, Timestamps)>,
     buffer: Vec<u8>,
@@ -89,7 +91,12 @@ struct Attributes {
 impl Extractor {
     pub(super) fn new(root: BorrowedFd<'_>, limits: Limits) -> Result<Self, ExtractError> {
         let root = root.try_clone_to_owned().map_err(ExtractError::Archive)?;
-        Ok(Self { root, limits, times: Vec::new(), buffer: vec![0; COPY_BUFFER] })
+        Ok(Self { root, limits, whiteouts: true, times: Vec::new(), buffer: vec![0; COPY_BUFFER] })
+    }
+
+    /// The same for an archive that is no layer: every name is a plain one.
+    pub(super) fn plain(self) -> Self {
+        Self { whiteouts: false, ..self }
     }
 
     /// Takes all entries, and hands the reader back for what follows the archive.
@@ -137,7 +144,7 @@ impl Extractor {
         };
         let parent_path = path.parent().unwrap_or(Path::new("")).to_owned();
         let parent = self.make_parent(&parent_path)?;
-        if let Some(text) = name.to_str() {
+        if let Some(text) = name.to_str().filter(|_| self.whiteouts) {
             match meaning(text)? {
                 Meaning::Plain => {}
                 Meaning::Bookkeeping => return Ok(()),

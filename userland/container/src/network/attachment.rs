@@ -23,6 +23,9 @@ pub struct Attachment {
     pub mac: [u8; 6],
     /// The machine's end of its cable.
     pub link: String,
+    /// The container's end of it.
+    #[serde(default = "first_inner")]
+    pub inner: String,
     /// Names that it is known by on the network.
     pub aliases: Vec<String>,
     /// Ports of the machine that lead to it.
@@ -67,6 +70,7 @@ impl Attachment {
             // Locally administered, and as unique as the address.
             mac: [0x02, 0x42, a, b, c, d],
             link: format!("veth{}", link_number(&network.id, address)),
+            inner: free_inner(request.container, others),
             aliases: request.aliases.clone(),
             published,
         })
@@ -87,6 +91,20 @@ fn first_free(network: &Definition, taken: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Ad
     all.map(Ipv4Addr::from)
         .find(usable)
         .ok_or_else(|| NetworkError::Full { name: network.name.clone(), subnet: range })
+}
+
+/// What the container's first cable ends in.
+fn first_inner() -> String {
+    "eth0".to_owned()
+}
+
+/// The first of `eth0`, `eth1` and so on that none of the container's other cables ends in.
+fn free_inner(container: &str, others: &[Attachment]) -> String {
+    let taken = |name: &String| others.iter().any(|one| one.container == container && one.inner == *name);
+    (0..=others.len())
+        .map(|number| format!("eth{number}"))
+        .find(|name| !taken(name))
+        .unwrap_or_else(first_inner)
 }
 
 /// Eight digits that no other attachment of the machine has: of the network, and of the address on it.

@@ -40,6 +40,9 @@ pub struct Definition {
     /// A larger network that its subnet is a part of, reached without masquerade: the cluster's.
     #[serde(default)]
     pub within: Option<Ipv4Net>,
+    /// Whether what leaves does so under the machine's address; if not, somebody else sees to it.
+    #[serde(default = "yes")]
+    pub masquerade: bool,
     /// Whether there is no way out.
     #[serde(default)]
     pub internal: bool,
@@ -52,6 +55,11 @@ pub struct Definition {
     /// Seconds since 1970.
     #[serde(default)]
     pub created: u64,
+}
+
+/// A definition of before there was a choice.
+fn yes() -> bool {
+    true
 }
 
 impl Definition {
@@ -67,6 +75,7 @@ impl Definition {
             subnet,
             range: None,
             within: None,
+            masquerade: true,
             internal: false,
             mtu: None,
             labels: BTreeMap::new(),
@@ -91,6 +100,8 @@ impl Definition {
         if let Some(share) = share {
             network.gateway = share.addr();
             network.within = value("FLANNEL_NETWORK").and_then(|text| text.parse().ok());
+            // Then the overlay's agent does it itself.
+            network.masquerade = value("FLANNEL_IPMASQ") != Some("true");
             network.mtu = value("FLANNEL_MTU").and_then(|text| text.parse().ok());
         }
         network
@@ -147,6 +158,8 @@ mod tests {
         );
         assert_eq!((network.within.unwrap().to_string(), network.mtu), ("10.5.0.0/16".into(), Some(1450)));
         assert!(network.overlaps("10.5.99.0/24".parse().unwrap()));
+        assert!(!network.masquerade);
+        assert!(Definition::of_subnet_env(&text.replace("true", "false")).masquerade);
     }
 
     #[test]

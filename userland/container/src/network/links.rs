@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -11,9 +12,6 @@ use netlink_packet_route::route::RouteProtocol;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::{Attachment, Definition, NetworkError};
-
-/// The container's end of its cable.
-const INNER: &str = "eth0";
 
 /// Lays a cable from the network's bridge, which is made if need be, into the namespace. Returns the
 /// index of our end.
@@ -30,7 +28,8 @@ pub fn connect(
     }
     let mtu = network.mtu;
     let ours = CableEnd { name: &attachment.link, mac: None, mtu, namespace: None };
-    let theirs = CableEnd { name: INNER, mac: Some(attachment.mac), mtu, namespace: Some(namespace) };
+    let theirs =
+        CableEnd { name: &attachment.inner, mac: Some(attachment.mac), mtu, namespace: Some(namespace) };
     let what = format!("cable {} into the container", attachment.link);
     link::add_cable(&mut netlink, ours, theirs).map_err(failed(&what))?;
     let ours = found(&mut netlink, &attachment.link)?;
@@ -49,6 +48,16 @@ pub fn connect(
 pub fn remove(index: u32) {
     if let Ok(mut netlink) = Netlink::open() {
         remove_index(&mut netlink, index);
+    }
+}
+
+/// Removes the machine's end of a container's cable, if it is there.
+pub fn remove_cable(attachment: &Attachment) -> Result<(), NetworkError> {
+    let what = format!("cable {}", attachment.link);
+    let mut netlink = Netlink::open().map_err(failed(&what))?;
+    match link::find(&mut netlink, &attachment.link).map_err(failed(&what))? {
+        Some(link) => link::remove(&mut netlink, link.index).map_err(failed(&what)),
+        None => Ok(()),
     }
 }
 
@@ -93,10 +102,25 @@ fn inside(namespace: BorrowedFd<'_>, attachment: &Attachment) -> Result<(), Netw
     let mut netlink = netlink_in(namespace).map_err(failed())?;
     let lo = found(&mut netlink, "lo")?.index;
     link::set_up(&mut netlink, lo, true).map_err(failed())?;
-    let index = found(&mut netlink, INNER)?.index;
+    let index = found(&mut netlink, &attachment.inner)?.index;
     add_address(&mut netlink, index, attachment.address).map_err(failed())?;
     link::set_up(&mut netlink, index, true).map_err(failed())?;
+    match attachment.gateway {
+        Some(gateway) => way_out(&mut netlink, index, gateway).map_err(failed()),
+        None => Ok(()),
+    }
+}
+
+/// Lets a container that has no way out any more go by this network. Where it has one, that stays.
+pub fn lead_out(namespace: BorrowedFd<'_>, attachment: &Attachment) -> Result<(), NetworkError> {
+    let failed = || failed("the container's way out");
     let Some(gateway) = attachment.gateway else { return Ok(()) };
+    let mut netlink = netlink_in(namespace).map_err(failed())?;
+    let index = found(&mut netlink, &attachment.inner)?.index;
+    way_out(&mut netlink, index, gateway).map_err(failed())
+}
+
+fn way_out(netlink: &mut Netlink, index: u32, gateway: Ipv4Addr) -> Result<(), Error> {
     let everywhere = Prefix::from(IpNet::from(Ipv4Net::default()));
     let way_out = Route {
         to: everywhere,
@@ -105,21 +129,31 @@ fn inside(namespace: BorrowedFd<'_>, attachment: &Attachment) -> Result<(), Netw
         metric: 0,
         protocol: RouteProtocol::Boot,
     };
-    link::add_route(&mut netlink, index, &way_out).map_err(failed())
+    match link::add_route(netlink, index, &way_out) {
+        // The network that it was on before leads out.
+        Err(error) if error.already_exists() => Ok(()),
+        other => other,
+    }
 }
 
-/// A socket that stays in the namespace it was opened in. A thread of its own opens it: ours stays where
-/// it is, whatever happens.
+/// A socket that stays in the namespace it was opened in.
 fn netlink_in(namespace: BorrowedFd<'_>) -> Result<Netlink, Error> {
-    let opened = std::thread::scope(|scope| {
-        let open = || {
-            move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
-                .map_err(io::Error::from)?;
-            Netlink::open()
+    within(namespace, Netlink::open).unwrap_or_else(|error| Err(error.into()))
+}
+
+/// Does something in a network namespace: a thread of its own does, and ours stays where it is, whatever happens.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn within<T: Send>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let inside = || {
+            move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
+            Ok(work())
         };
-        scope.spawn(open).join()
-    });
-    opened.unwrap_or_else(|_| Err(io::Error::other("the thread that opens it failed").into()))
+        let done = std::thread::Builder::new().spawn_scoped(scope, inside)?.join();
+        done.unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace failed")))
+    })
 }
 
 fn add_address(netlink: &mut Netlink, index: u32, net: Ipv4Net) -> Result<(), Error> {

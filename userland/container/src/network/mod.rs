@@ -6,13 +6,20 @@
 //! to be undone step by step, and what a kill left behind is gone with the next change: an attachment
 //! counts only as long as someone looks after its container.
 //!
+//! A container gets its [`namespace`] with cables to all that it asks for before it begins, then its files of `/etc`
+//! ([`etc_files`]), and on a network of the user's a [`resolver`] for the names of the others: its [`place`].
+//!
 //! [`Networks::connect`] takes the steps in an order in which a failure leaves nothing but a link, and
 //! that goes with the container's network namespace.
 
 mod attachment;
 mod definition;
+pub mod etc_files;
 mod links;
+pub mod namespace;
+pub mod place;
 pub mod ports;
+pub mod resolver;
 pub mod rules;
 
 use std::fs;
@@ -101,7 +108,7 @@ pub enum NetworkError {
 }
 
 /// All networks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Networks {
     store: PathBuf,
     run: PathBuf,
@@ -284,6 +291,35 @@ impl Networks {
             }
         }
         if was_on_one { self.put_rules(alive) } else { Ok(()) }
+    }
+
+    /// Takes a running container off one network.
+    ///
+    /// # Errors
+    /// When it is not on it, or the kernel refuses.
+    pub fn leave(
+        &self,
+        container: &str,
+        network: &Definition,
+        namespace: BorrowedFd<'_>,
+        alive: &dyn Fn(&str) -> bool,
+    ) -> Result<(), NetworkError> {
+        let _lock = self.lock()?;
+        let of_it = self.attachments(alive)?.into_iter().filter(|one| one.container == container);
+        let (left, stay): (Vec<_>, Vec<_>) = of_it.partition(|one| one.network == network.id);
+        let Some(left) = left.first() else {
+            let name = &network.name;
+            return Err(NetworkError::Invalid(format!(
+                "container {container} is not connected to network {name}"
+            )));
+        };
+        let path = self.run.join(left.file_name());
+        fs::remove_file(&path).map_err(|error| io_error(&path, error))?;
+        links::remove_cable(left)?;
+        if let Some(next) = stay.iter().find(|one| one.gateway.is_some()) {
+            links::lead_out(namespace, next)?;
+        }
+        self.put_rules(alive)
     }
 
     /// Puts the table in place that the networks and attachments ask for.

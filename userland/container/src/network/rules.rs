@@ -80,7 +80,7 @@ fn masqueraded(network: &Definition) -> Vec<Rule> {
         Rule::new().source(subnet).output(bridge).redirected().masquerade(),
         Rule::new().source(loopback()).output(bridge).masquerade(),
     ];
-    if !network.internal {
+    if !network.internal && network.masquerade {
         let mut out = Rule::new().source(subnet).output_not(bridge);
         if let Some(within) = network.within {
             out = out.destination_not(within.into());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::api::create::LogConfig;
+use crate::api::settings::LogConfig;
 use crate::api::{frame, time};
 use crate::state::Record;
 

@@ -2,16 +2,15 @@
 //!
 //! It is the container's parent, as `docker run` is of its own, and keeps what a foreground parent has no need to
 //! keep: the container's streams ([`streams`]), its log ([`log`]), clients that come and go ([`keeper`]), its
-//! network ([`net`]) and its restart policy. The server may die and come back meanwhile.
+//! place on networks, its health ([`health`]) and its restart policy. The server may die and come back meanwhile.
 //!
 //! It listens first and starts the container when the server says that all are there who came before the start, so
 //! that nobody misses the first byte. While the container starts, this process has one thread: a child is born
 //! only to such a one. The keeper is a thread beside it from then to the end.
 
-mod files;
+pub mod health;
 pub(super) mod keeper;
 mod log;
-mod net;
 pub(super) mod streams;
 
 use std::fs;
@@ -23,9 +22,10 @@ use std::time::{Duration, Instant};
 
 use oci_spec::runtime::Spec;
 
-use super::create::{Host, Settings};
+use super::settings::{Host, Settings};
 use super::{Events, frame, inspect};
 use crate::cli::{CliError, Places};
+use crate::network::place::Place;
 use crate::run::{self, RunError, guard};
 use crate::state::{Containers, Owner, Record, StateError, now};
 use keeper::{Client, Keeper};
@@ -167,27 +167,28 @@ impl Supervisor<'_> {
     /// One life of the container.
     fn once(&mut self, listener: &UnixListener, clients: Vec<Client>) -> Result<i32, CliError> {
         let id = &self.record.id;
-        let (config, _) = self.settings.typed();
+        // What was changed since the last life (`docker update`, `docker network connect`) holds for this one.
+        self.reread()?;
+        let config = self.settings.typed().0;
         let failed = |what: &'static str| move |error| CliError::Io(what, error);
         let (watchers, clients): (Vec<Client>, Vec<Client>) =
             clients.into_iter().partition(|client| client.is_watcher());
         let mut watchers: Vec<UnixStream> = watchers.into_iter().map(|client| client.stream).collect();
         let began = (|| {
-            let network = net::connect(self.places, self.containers, self.record, &self.settings)?;
-            let mut spec = self.spec.clone();
-            files::add(&mut spec, &self.containers.dir(id), self.record, &self.host, network.as_ref())
-                .map_err(failed("files of /etc"))?;
-            if let Some(network) = &network {
-                network.enter(&mut spec);
-            }
+            let (networks, mut spec) = (self.places.networks(), self.spec.clone());
+            let usage = |text| CliError::Usage(format!("failed to set up container networking: {text}"));
+            let wanted = self.settings.network().map_err(|failure| usage(failure.message))?;
+            let wanted = (&wanted, self.host.names());
+            let place = Place::make(&networks, self.containers, self.record, wanted, &mut spec)
+                .map_err(|error| usage(error.to_string()))?;
             let mut streams = Streams::new(&config, self.record.tty).map_err(failed("streams"))?;
             let kept = streams.put_in_place().map_err(failed("streams"))?;
             let input = run::supervisor::Streams { stdin: config.open_stdin };
             let running = run::supervisor::start(self.containers, self.record, &spec, input);
-            Ok::<_, CliError>((running, kept, streams, network))
+            Ok::<_, CliError>((running, kept, streams, place))
         })();
-        let (running, kept, streams, network) = match began {
-            Ok((Ok(running), kept, streams, network)) => (running, kept, streams, network),
+        let (running, kept, streams, mut place) = match began {
+            Ok((Ok(running), kept, streams, place)) => (running, kept, streams, place),
             Ok((Err(error), kept, ..)) => {
                 drop(kept);
                 return self.did_not_start(error.status(), &error.to_string(), watchers);
@@ -210,17 +211,15 @@ impl Supervisor<'_> {
         let (tell_end, end) = tokio::sync::oneshot::channel();
         let keeping = std::thread::Builder::new().name("keeper".to_owned()).spawn(|| keeper.keep(end));
         let keeping = keeping.map_err(failed("keeper"))?;
+        self.count_restarts()?;
+        place.serve(&self.places.networks(), self.containers, id);
+        let health = health::watch(self.places, &self.events, self.record, config.healthcheck.as_ref());
         let status = running.wait(self.containers)?;
-        if self.restarts > 0 {
-            let state = self.containers.find(id)?.state;
-            self.containers.set_state(id, &crate::state::State { restarts: self.restarts, ..state })?;
-        }
-        drop(kept);
+        self.count_restarts()?;
+        drop((kept, health));
         let _ = tell_end.send(());
         let watchers = keeping.join().unwrap_or_default();
-        if let Some(network) = network {
-            network.leave(self.places, id);
-        }
+        place.leave(&self.places.networks(), self.containers, id);
         let code = status.to_string();
         inspect::tell_by(&self.events, self.record, "die", &[("exitCode", &code)]);
         for mut watcher in watchers {
@@ -253,8 +252,25 @@ impl Supervisor<'_> {
         Ok(i32::from(status))
     }
 
+    fn count_restarts(&self) -> Result<(), CliError> {
+        if self.restarts > 0 {
+            let state = self.containers.find(&self.record.id)?.state;
+            let state = crate::state::State { restarts: self.restarts, ..state };
+            self.containers.set_state(&self.record.id, &state)?;
+        }
+        Ok(())
+    }
+
+    fn reread(&mut self) -> Result<(), CliError> {
+        self.spec = run::supervisor::configuration(self.containers, &self.record.id)?;
+        self.settings = Settings::of(self.containers, self.record);
+        self.host = self.settings.typed().1;
+        Ok(())
+    }
+
     fn is_to_restart(&self, status: i32) -> bool {
-        let policy = &self.host.restart_policy;
+        let host = Settings::of(self.containers, self.record).typed().1;
+        let policy = &host.restart_policy;
         let most = policy.maximum_retry_count;
         !self.containers.end_wanted(&self.record.id).exists()
             && match policy.name.as_str() {

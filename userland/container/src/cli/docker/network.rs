@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use ipnet::Ipv4Net;
-use serde_json::{Value, json};
 
 use super::super::{CliError, Places, show};
 use super::each;
-use crate::network::{Attachment, Definition, NetworkError, WITHOUT_BRIDGE, free_subnet};
-use crate::state::{new_id, now};
+use crate::api::network_request::{Addresses, Ipam, Wanted};
+use crate::api::{Api, networks};
+use crate::network::{NetworkError, WITHOUT_BRIDGE};
 
 /// Manage networks of containers
 #[derive(Debug, clap::Args)]
@@ -116,47 +116,25 @@ fn list(places: &Places, quiet: bool, no_trunc: bool) -> Result<u8, CliError> {
 
 impl Create {
     fn run(self, places: &Places) -> Result<u8, CliError> {
-        if self.driver != "bridge" {
-            return Err(CliError::Usage(format!("plugin {:?} not found: there is bridge", self.driver)));
-        }
-        let store = places.open_store()?;
-        let id = new_id()?;
-        let made = places.networks().create(&store, |others| self.definition(&id, others))?;
+        let address = Addresses {
+            subnet: self.subnet.map(|subnet| subnet.to_string()),
+            range: self.ip_range.map(|range| range.to_string()),
+            gateway: self.gateway.map(|gateway| gateway.to_string()),
+        };
+        let config = address.subnet.is_some() || address.range.is_some() || address.gateway.is_some();
+        let wanted = Wanted {
+            name: self.network,
+            driver: Some(self.driver),
+            internal: self.internal,
+            ipam: config.then(|| Ipam { config: Some(vec![address]) }),
+            options: Some(pairs(&self.opt)),
+            labels: Some(pairs(&self.label)),
+            ..Wanted::default()
+        };
+        let made = networks::make(&Api::new(places.clone()), &wanted)
+            .map_err(|failure| CliError::Usage(failure.message))?;
         show::line(&made.id);
         Ok(0)
-    }
-
-    fn definition(&self, id: &str, others: &[Definition]) -> Result<Definition, NetworkError> {
-        let invalid = |text: String| Err(NetworkError::Invalid(text));
-        let taken: Vec<Ipv4Net> = others.iter().map(|one| one.within.unwrap_or(one.subnet)).collect();
-        let Some(subnet) = self.subnet.or_else(|| free_subnet(&taken)) else {
-            return invalid("all predefined address pools have been fully subnetted".to_owned());
-        };
-        let mut new = Definition::new(id, &self.network, subnet);
-        if let Some(gateway) = self.gateway {
-            if !new.subnet.contains(&gateway) {
-                return invalid(format!("gateway {gateway} is not in subnet {}", new.subnet));
-            }
-            new.gateway = gateway;
-        }
-        if let Some(range) = self.ip_range.filter(|range| !new.subnet.contains(range)) {
-            return invalid(format!("ip-range {range} is not in subnet {}", new.subnet));
-        }
-        new.range = self.ip_range;
-        new.internal = self.internal;
-        new.created = now();
-        new.labels = pairs(&self.label);
-        for (name, value) in pairs(&self.opt) {
-            match name.as_str() {
-                "com.docker.network.driver.mtu" => match value.parse() {
-                    Ok(mtu @ 68..=65_535) => new.mtu = Some(mtu),
-                    _ => return invalid(format!("{name}: {value:?} is no MTU")),
-                },
-                "com.docker.network.bridge.name" => new.bridge = value,
-                _ => return invalid(format!("{name} is not an option of bridge networks here")),
-            }
-        }
-        Ok(new)
     }
 }
 
@@ -171,44 +149,14 @@ fn pairs(texts: &[String]) -> BTreeMap<String, String> {
 }
 
 fn inspect(places: &Places, names: &[String]) -> Result<u8, CliError> {
-    let attachments = places.networks().attachments(&places.alive())?;
+    let api = Api::new(places.clone());
     let mut found = Vec::new();
     let status = each(names, |name| {
-        let network = places.networks().find(name)?;
-        found.push(of_network(&network, &attachments));
+        found.push(networks::find(&api, name).map_err(|failure| CliError::Usage(failure.message))?);
         Ok(())
     });
     show::line(&serde_json::to_string_pretty(&found).unwrap_or_default());
     Ok(status)
-}
-
-/// As Docker describes a network.
-fn of_network(network: &Definition, attachments: &[Attachment]) -> Value {
-    let on_it = attachments.iter().filter(|one| one.network == network.id);
-    let containers: serde_json::Map<String, Value> = on_it
-        .map(|one| {
-            let mac: Vec<String> = one.mac.iter().map(|byte| format!("{byte:02x}")).collect();
-            let told = json!({ "MacAddress": mac.join(":"), "IPv4Address": one.address.to_string() });
-            (one.container.clone(), told)
-        })
-        .collect();
-    let mut pool = json!({ "Subnet": network.subnet.to_string(), "Gateway": network.gateway.to_string() });
-    if let (Some(range), Some(pool)) = (network.range, pool.as_object_mut()) {
-        pool.insert("IPRange".into(), range.to_string().into());
-    }
-    json!({
-        "Name": network.name,
-        "Id": network.id,
-        "Scope": "local",
-        "Driver": "bridge",
-        "EnableIPv4": true,
-        "EnableIPv6": false,
-        "IPAM": { "Driver": "default", "Config": [pool] },
-        "Internal": network.internal,
-        "Containers": containers,
-        "Options": { "com.docker.network.bridge.name": network.bridge },
-        "Labels": network.labels,
-    })
 }
 
 fn prune(places: &Places) -> Result<u8, CliError> {

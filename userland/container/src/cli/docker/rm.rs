@@ -6,6 +6,8 @@ use rustix::process::Signal;
 
 use super::super::{CliError, Places, show};
 use super::each;
+use crate::api::settings::Settings;
+use crate::api::volumes;
 use crate::state::StateError;
 
 /// Remove containers
@@ -14,7 +16,7 @@ pub struct Rm {
     /// Kill those that run
     #[arg(short, long)]
     force: bool,
-    /// Remove their anonymous volumes too (there are none)
+    /// Remove their anonymous volumes too
     #[arg(short, long)]
     volumes: bool,
     /// Names or IDs
@@ -27,6 +29,7 @@ impl Rm {
         let containers = places.containers();
         Ok(each(&self.container, |name| {
             let container = containers.find(name)?;
+            let settings = Settings::of(&containers, &container.record);
             if self.force {
                 containers.end(&container, Signal::KILL, Duration::ZERO)?;
             }
@@ -34,6 +37,9 @@ impl Rm {
                 // Its parent removed it at its end, as it was told to.
                 Err(StateError::Missing(_)) if container.record.auto_remove => {}
                 other => other?,
+            }
+            if self.volumes || container.record.auto_remove {
+                volumes::remove_anonymous(places, &settings.anonymous);
             }
             show::line(name);
             Ok(())

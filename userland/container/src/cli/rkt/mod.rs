@@ -164,7 +164,7 @@ fn run(
     // From here on the record keeps the layers; others may clear the store.
     drop(store);
     let streams = Streams { stdin: interactive };
-    Ok(super::docker::run_to_end(&containers, &record, &spec, streams, &owner, || {})?)
+    Ok(super::docker::run_to_end(&containers, &record, &spec, streams, &owner)?)
 }
 
 fn list(places: &Places) -> Result<u8, CliError> {
