@@ -209,12 +209,12 @@ fn options_have_their_effect() {
     let mapping = format!("{}:/data:ro", volume.display());
     assert_eq!(told(&["-v", &mapping], "cat /data/file; touch /data/x || echo refused"), "shared\nrefused");
     for (option, why) in [
-        ("-p=80:80:80:80", "too many colons"),
-        ("-v=a/b:/c", "name of a volume"),
-        ("--ipc=container:x", "not supported"),
+        (["-p", "80:80:80:80"], "too many colons"),
+        (["-v", "a/b:/c"], "name of a volume"),
+        (["--ipc", "container:x"], "not supported"),
     ] {
-        let (status, _, said) = world.output(&["run", option, &world.image, "true"]);
-        assert!(status == 125 && said.contains(why), "{option}: {said}");
+        let (status, _, said) = world.output(&["run", option[0], option[1], &world.image, "true"]);
+        assert!(status == 125 && said.contains(why), "{option:?}: {said}");
     }
 }
 
