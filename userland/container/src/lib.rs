@@ -6,7 +6,8 @@
 //! - [`registry`]: asks that registry for the manifest of this machine's architecture.
 //! - [`layer`]: each layer is unpacked while it streams in, its digests checked on the way.
 //! - [`store`]: only what is whole and checked gets a name in the store.
-//! - [`pull`]: the four above, together.
+//! - [`pull`]: the four above, together. [`push`] is the way back.
+//! - [`archive`]: the same from and to files; images of root file systems and of what a container changed.
 //! - [`bundle`]: the image's configuration and the caller's options become an OCI runtime configuration.
 //! - [`rootfs`]: the layers and a writable directory become one file system.
 //! - [`network`]: a cable from a bridge into it, an address, ports of the machine that lead in.
@@ -26,11 +27,13 @@
 #![recursion_limit = "256"]
 
 pub mod api;
+pub mod archive;
 pub mod bundle;
 pub mod cli;
 pub mod layer;
 pub mod network;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
 pub mod rootfs;

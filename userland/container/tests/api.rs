@@ -168,6 +168,14 @@ fn images_come_get_names_and_go() {
     assert_eq!(world.done(&["images", "-q", "--filter", "reference=mi*"]).lines().count(), 1);
     assert!(world.done(&["history", "-q", "mine:1"]).contains("<missing>"));
     assert!(world.done(&["inspect", "-f", "{{.Os}}", "mine:1"]).contains("linux"));
+    world.done(&["tag", IMAGE, "127.0.0.1:5000/mine:2"]);
+    let told = world.done(&["push", "127.0.0.1:5000/mine:2"]);
+    assert!(told.contains("The push refers to repository [127.0.0.1:5000/mine]"), "{told}");
+    assert!(told.contains("Mounted from busybox") && told.contains("2: digest: sha256:"), "{told}");
+    assert!(world.refused(&["push", "127.0.0.1:5000/nothing"]).contains("An image does not exist locally"));
+    world.done(&["rmi", "127.0.0.1:5000/mine:2"]);
+    assert!(world.done(&["pull", "127.0.0.1:5000/mine:2"]).contains("Downloaded newer image"));
+    world.done(&["rmi", "127.0.0.1:5000/mine:2"]);
     assert_eq!(world.done(&["rmi", "mine:1"]), "Untagged: mine:1");
     assert!(world.refused(&["rmi", "mine:1"]).contains("No such image: mine:1"));
     assert!(world.refused(&["pull", "127.0.0.1:5000/nothing"]).contains("nothing"));

@@ -29,7 +29,6 @@ mod lifecycle;
 mod logs;
 mod networks;
 mod processes;
-mod pull;
 mod request;
 mod route;
 mod serve;
@@ -37,6 +36,7 @@ mod stats;
 pub mod supervisor;
 mod system;
 mod time;
+mod transfer;
 mod volumes;
 
 use std::collections::HashMap;

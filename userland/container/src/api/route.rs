@@ -11,7 +11,7 @@ use super::answer::{Answer, Content, Failure, empty, json_ok};
 use super::request::{Request, blocking};
 use super::{
     Api, attach, containers, create, events, exec, images, inspect, launch, lifecycle, logs, networks,
-    processes, pull, stats, system, volumes,
+    processes, stats, system, transfer, volumes,
 };
 
 /// Answers a request.
@@ -72,7 +72,7 @@ async fn image(api: &Arc<Api>, method: &Method, path: &[&str], request: Request)
     let query = images::Query::from(&request);
     match (method.as_str(), path) {
         ("GET", ["json"]) => blocking(api, move |api| images::list(api, &query)).await,
-        ("POST", ["create"]) => pull::create(api, &request).await,
+        ("POST", ["create"]) => transfer::create(api, &request).await,
         ("POST", ["prune"]) => blocking(api, move |api| images::prune(api, query.filters.as_deref())).await,
         ("GET", ["search"]) => Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "registries are not searched")),
         // What names an image has slashes of its own.
@@ -88,9 +88,7 @@ async fn image(api: &Arc<Api>, method: &Method, path: &[&str], request: Request)
                     blocking(api, move |api| images::tag(api, &name, &repository, tag.as_deref())).await
                 }
                 ("DELETE", _) => remove_image(api, format!("{name}/{verb}"), &request).await,
-                ("POST", "push") => {
-                    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "images are not pushed from here"))
-                }
+                ("POST", "push") => transfer::push(api, &name, &request).await,
                 _ => not_here(),
             }
         }

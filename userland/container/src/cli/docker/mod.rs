@@ -5,6 +5,8 @@
 
 mod exec;
 mod gc;
+mod history;
+mod image;
 mod images;
 mod info;
 mod inspect;
@@ -13,10 +15,12 @@ mod logs;
 mod network;
 mod ps;
 mod pull;
+mod push;
 mod rm;
 mod rmi;
 mod run;
 pub(crate) mod signal;
+mod tag;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,6 +47,10 @@ enum Verb {
     Exec(exec::Exec),
     Ps(ps::Ps),
     Pull(pull::Pull),
+    Push(push::Push),
+    Tag(tag::Tag),
+    History(history::History),
+    Image(image::Group),
     Images(images::Images),
     Stop(signal::Stop),
     Kill(signal::Kill),
@@ -82,6 +90,10 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Exec(verb) => verb.run(places),
         Verb::Ps(verb) => verb.run(places),
         Verb::Pull(verb) => verb.run(places),
+        Verb::Push(verb) => verb.run(places),
+        Verb::Tag(verb) => verb.run(places),
+        Verb::History(verb) => verb.run(places),
+        Verb::Image(verb) => verb.run(places),
         Verb::Images(verb) => verb.run(places),
         Verb::Stop(verb) => verb.run(places),
         Verb::Kill(verb) => verb.run(places),
