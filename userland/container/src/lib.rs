@@ -4,6 +4,7 @@
 //!
 //! - [`reference`]: `busybox` means `docker.io/library/busybox:latest`.
 //! - [`registry`]: asks that registry for the manifest of this machine's architecture.
+//! - [`policy`]: may it be taken, and who vouches for it?
 //! - [`layer`]: each layer is unpacked while it streams in, its digests checked on the way.
 //! - [`store`]: only what is whole and checked gets a name in the store.
 //! - [`pull`]: the four above, together. [`push`] is the way back.
@@ -32,6 +33,8 @@ pub mod bundle;
 pub mod cli;
 pub mod layer;
 pub mod network;
+mod pipe;
+pub mod policy;
 pub mod pull;
 pub mod push;
 pub mod reference;

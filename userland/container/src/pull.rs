@@ -3,17 +3,18 @@
 //! Layers that are not there yet are transferred at the same time, each unpacked by a thread of its own
 //! while it comes in. The image gets its name last, when everything else is safe on the disk.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use hyper::body::{Buf, Bytes};
 use oci_spec::image::Descriptor;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::channel;
 use tokio::task::JoinSet;
 
 use crate::bundle::image::ImageConfig;
 use crate::layer::take::into;
 use crate::layer::{Expected, LayerError, Limits};
+use crate::pipe::Chunks;
+use crate::policy::{POLICY_JSON, Policy, PolicyError};
 use crate::reference::Reference;
 use crate::registry::auth::Credentials;
 use crate::registry::config::{BadConfig, DAEMON_JSON, Trust};
@@ -42,6 +43,9 @@ pub enum PullError {
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] BadManifest),
+    /// The signature policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Our own configuration.
     #[error(transparent)]
     Config(#[from] BadConfig),
@@ -89,15 +93,16 @@ pub fn pull(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Pulled, PullError> {
     let trust = Trust::load(Path::new(DAEMON_JSON))?;
+    let policy = Policy::load(Path::new(POLICY_JSON))?;
     // Its threads are gone when this returns: whoever runs a container after a pull must be alone.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(pull_with(store, reference, &trust, credentials, progress))
+    runtime.block_on(pull_with(store, reference, (&trust, &policy), credentials, progress))
 }
 
 async fn pull_with(
     store: &Store,
     reference: &Reference,
-    trust: &Trust,
+    (trust, policy): (&Trust, &Policy),
     credentials: Option<Credentials>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Pulled, PullError> {
@@ -105,7 +110,8 @@ async fn pull_with(
         selector: reference.selector().to_owned(),
         repository: reference.familiar_repository(),
     });
-    let (mut registry, manifest) = find(reference, trust, credentials).await?;
+    let (registry, manifest) = find(reference, trust, credentials).await?;
+    policy.check(&registry, reference, &manifest).await?;
     let config = registry.blob(manifest.parsed.config()).await?;
     let parsed = ImageConfig::read(&config)
         .map_err(|error| PullError::Image(format!("its configuration: {error}")))?;
@@ -141,7 +147,7 @@ async fn find(
 ) -> Result<(Registry, Manifest), PullError> {
     for mirror in trust.mirrors(reference) {
         let asked = async {
-            let mut registry = Registry::connect_to(mirror, reference, trust, Access::default()).await?;
+            let registry = Registry::connect_to(mirror, reference, trust, Access::default()).await?;
             let manifest = registry.manifest(reference).await?;
             Ok::<_, RegistryError>((registry, manifest))
         };
@@ -150,8 +156,7 @@ async fn find(
             Err(error) => eprintln!("mirror {mirror}: {error}; asking the next"),
         }
     }
-    let mut registry =
-        Registry::connect(reference, trust, Access { credentials, ..Access::default() }).await?;
+    let registry = Registry::connect(reference, trust, Access { credentials, ..Access::default() }).await?;
     let manifest = registry.manifest(reference).await?;
     Ok((registry, manifest))
 }
@@ -222,30 +227,4 @@ async fn finish_one(
 
 fn short(descriptor: &Descriptor) -> String {
     descriptor.digest().digest().chars().take(12).collect()
-}
-
-/// The chunks of a stream as a reader.
-struct Chunks {
-    receive: Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Chunks {
-    fn new(receive: Receiver<Bytes>) -> Self {
-        Self { receive, current: Bytes::new() }
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receive.blocking_recv() {
-                Some(chunk) => self.current = chunk,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(buffer.get_mut(..length).unwrap_or_default());
-        Ok(length)
-    }
 }

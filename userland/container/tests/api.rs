@@ -188,6 +188,51 @@ fn images_come_get_names_and_go() {
 }
 
 #[test]
+fn images_are_saved_loaded_imported_and_committed() {
+    let world = World::new("a");
+    let file = world.dir.path().join("saved.tar");
+    let file = file.to_str().unwrap();
+    world.done(&["tag", IMAGE, "mine:1"]);
+    world.done(&["save", "-o", file, "mine:1", IMAGE]);
+    world.done(&["rmi", "mine:1", IMAGE]);
+    assert!(world.done(&["load", "-i", file]).contains("Loaded image: mine:1"));
+    std::fs::write(file, &std::fs::read(file).unwrap()[..100_000]).unwrap();
+    world.done(&["rmi", "mine:1"]);
+    world.done(&["rmi", IMAGE]);
+    world.refused(&["load", "-i", file]);
+    assert_eq!(world.done(&["images", "-q"]), "");
+    world.done(&["pull", IMAGE]);
+
+    world.done(&[
+        "run",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo x >/added; rm /layer-two",
+    ]);
+    let id =
+        world.done(&["commit", "-m", "note", "-a", "me", "-c", "CMD [\"cat\", \"/added\"]", "c", "made:1"]);
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(world.done(&["run", "--rm", "--network", "none", "made:1"]), "x");
+    assert_eq!(world.docker(&["run", "--rm", "--network", "none", "made:1", "cat", "/layer-two"]).0, 1);
+    assert_eq!(world.done(&["inspect", "-f", "{{.Comment}} {{.Author}}", "made:1"]).trim(), "me");
+    assert!(world.done(&["history", "made:1"]).contains("note"));
+
+    let tar = world.dir.path().join("root.tar");
+    let script = "mkdir -p bin && cp /bin/busybox bin/sh && tar cf ../root.tar .";
+    let root = world.dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    assert!(Command::new("sh").args(["-c", script]).current_dir(root).status().unwrap().success());
+    world.done(&["import", "-c", "CMD [\"sh\", \"-c\", \"echo imported\"]", tar.to_str().unwrap(), "root:1"]);
+    assert_eq!(world.done(&["run", "--rm", "--network", "none", "root:1"]), "imported");
+    world.done(&["rm", "c"]);
+}
+
+#[test]
 fn a_container_runs_in_front_and_its_streams_are_apart() {
     let world = World::new("r");
     let run =

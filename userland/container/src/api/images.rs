@@ -34,6 +34,16 @@ fn document(store: &Store, image: &Image) -> Result<Value, Failure> {
     Ok(serde_json::from_slice(&bytes)?)
 }
 
+/// What an image says about how to run it.
+///
+/// # Errors
+/// When its configuration is missing.
+pub fn run_config(store: &Store, id: &str) -> Result<Value, Failure> {
+    let bytes = store.blob(id)?.ok_or_else(|| Failure::internal("the image's configuration is missing"))?;
+    let mut document: Value = serde_json::from_slice(&bytes)?;
+    Ok(document.get_mut("config").map(Value::take).filter(Value::is_object).unwrap_or_else(|| json!({})))
+}
+
 /// All images, as lists show them.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! time, and containers go on. What it asks the machine for:
 //!
 //! - [`serve`] takes connections from the sockets it was handed, [`route`] finds who answers.
-//! - [`system`], [`images`], [`containers`], [`networks`], [`volumes`] read and change what lasts.
+//! - [`system`], [`images`], [`archives`], [`transfer`], [`containers`], [`networks`], [`volumes`] read and change what lasts.
 //! - [`create`] turns a request into an OCI configuration and a record; [`inspect`] tells it again.
 //! - [`launch`] starts the container's [`supervisor`]: a transient unit of PID 1, or where there is none of our
 //!   kind, a process of its own. It keeps the container's streams, writes its [`logs`], and takes clients
@@ -15,6 +15,7 @@
 //! Source: Docker Engine API 1.24 to 1.50.
 
 pub mod answer;
+mod archives;
 mod attach;
 mod containers;
 mod create;

@@ -15,15 +15,13 @@ use crate::push;
 use crate::reference::Reference;
 use crate::registry::auth::Credentials;
 
-type Line = Result<Value, Failure>;
+/// What is told, or why it ended.
+pub type Line = Result<Value, Failure>;
 
 /// `images/create?fromImage=…&tag=…`
 pub async fn create(api: &Arc<Api>, request: &Request) -> Answer {
     let Some(name) = request.value("fromImage") else {
-        return Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "importing a root file system is not done here: make an image of it with another tool and push it",
-        ));
+        return Err(Failure::bad("fromImage or fromSrc must be given"));
     };
     let name = match request.value("tag") {
         Some(digest) if digest.contains(':') => format!("{name}@{digest}"),
@@ -43,7 +41,7 @@ fn credentials(request: &Request) -> Result<Option<Credentials>, Failure> {
 }
 
 /// Answers with the lines that come while `work` is done on a thread of its own.
-async fn tell_while(
+pub async fn tell_while(
     api: &Arc<Api>,
     work: impl FnOnce(&Api, &mpsc::UnboundedSender<Line>) -> Result<(), Failure> + Send + 'static,
 ) -> Answer {
@@ -109,6 +107,7 @@ fn fetch(
         use crate::pull::PullError;
         let status = match &error {
             PullError::Registry(_) => StatusCode::NOT_FOUND,
+            PullError::Policy(_) => StatusCode::FORBIDDEN,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Failure::new(status, error.to_string())

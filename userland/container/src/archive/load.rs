@@ -5,6 +5,7 @@
 //! killed leaves nothing half.
 
 use std::io::BufReader;
+use std::path::Path;
 
 use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use super::source::Source;
 use crate::bundle::image::ImageConfig;
 use crate::layer::take::take;
 use crate::layer::{Expected, Limits, compressed};
+use crate::policy::{POLICY_JSON, Policy};
 use crate::reference::Reference;
 use crate::registry::manifest::{self, Document};
 use crate::registry::{CONFIG_LIMIT, MANIFEST_LIMIT};
@@ -48,6 +50,7 @@ struct Entry {
 /// # Errors
 /// When one of them is not whole. Those before it stay.
 pub fn load(store: &Store, source: &Source) -> Result<Vec<Image>, ArchiveError> {
+    Policy::load(Path::new(POLICY_JSON))?.check_file()?;
     let mut images = Vec::new();
     if source.has("manifest.json") {
         let text = source.document("manifest.json", MANIFEST_LIMIT as u64)?;

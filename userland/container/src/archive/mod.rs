@@ -61,6 +61,9 @@ pub enum ArchiveError {
         "{0:?} is not a change: there are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR"
     )]
     Change(String),
+    /// The signature policy.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
     /// A layer.
     #[error(transparent)]
     Layer(#[from] LayerError),

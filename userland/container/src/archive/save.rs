@@ -19,6 +19,36 @@ use crate::store::Store;
 use crate::store::digest::{self, Sha256};
 use crate::store::image::Image;
 
+/// The images that are meant: of a repository without a tag all, of an ID the image without a name.
+///
+/// # Errors
+/// The words for the one that is not here.
+pub fn select(store: &Store, names: &[String]) -> Result<Vec<Image>, String> {
+    let all = store.images().map_err(|error| error.to_string())?;
+    let mut found = Vec::new();
+    for name in names {
+        let before = found.len();
+        if let Ok(reference) = name.parse::<Reference>() {
+            let written = name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+            found.extend(
+                all.iter()
+                    .filter(|image| match image.reference.parse::<Reference>() {
+                        Ok(known) if written => known == reference,
+                        Ok(known) => known.familiar_repository() == reference.familiar_repository(),
+                        Err(_) => false,
+                    })
+                    .cloned(),
+            );
+        }
+        if found.len() == before {
+            let image = store.find_image(name).map_err(|error| error.to_string())?;
+            let image = image.ok_or_else(|| format!("No such image: {name}"))?;
+            found.push(Image { reference: Image::no_name(&image.id), ..image });
+        }
+    }
+    Ok(found)
+}
+
 /// Where files of a layout are put.
 trait Sink {
     fn file(

@@ -96,6 +96,8 @@ pub enum RegistryError {
 pub struct Manifest {
     /// The digest of `bytes`.
     pub digest: String,
+    /// The digest of the index that led to it, if one did.
+    pub index: Option<String>,
     /// The document as the registry sent it.
     pub bytes: Vec<u8>,
     /// The same, parsed.
@@ -180,20 +182,21 @@ impl Registry {
     ///
     /// # Errors
     /// When there is none, it is no manifest, or its digest is not the one asked for.
-    pub async fn manifest(&mut self, reference: &Reference) -> Result<Manifest, RegistryError> {
+    pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
         let (digest, bytes) = self.manifest_bytes(reference.selector(), reference.digest()).await?;
         let wanted = match manifest::read(&bytes).map_err(|source| self.bad_manifest(source))? {
             manifest::Document::Manifest(parsed) => {
-                return Ok(Manifest { digest, bytes, parsed: *parsed });
+                return Ok(Manifest { digest, index: None, bytes, parsed: *parsed });
             }
             manifest::Document::Index(index) => {
                 let entry = manifest::choose(&index).map_err(|source| self.bad_manifest(source))?;
                 entry.digest().to_string()
             }
         };
+        let index = Some(digest);
         let (digest, bytes) = self.manifest_bytes(&wanted, Some(&wanted)).await?;
         match manifest::read(&bytes).map_err(|source| self.bad_manifest(source))? {
-            manifest::Document::Manifest(parsed) => Ok(Manifest { digest, bytes, parsed: *parsed }),
+            manifest::Document::Manifest(parsed) => Ok(Manifest { digest, index, bytes, parsed: *parsed }),
             manifest::Document::Index(_) => Err(self.bad_manifest(BadManifest::NestedIndex)),
         }
     }
@@ -202,7 +205,7 @@ impl Registry {
     ///
     /// # Errors
     /// When it is missing, too large, or not what its digest says.
-    pub async fn blob(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+    pub async fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let digest = descriptor.digest().to_string();
         let response = self.get(&format!("blobs/{digest}"), "the configuration", HeaderMap::new()).await?;
         let bytes = response.bytes(CONFIG_LIMIT).await.map_err(|source| self.http_error(source))?;
@@ -216,7 +219,11 @@ impl Registry {
     ///
     /// # Errors
     /// When the registry fails more often than we are willing to ask again, or sends more than announced.
-    pub async fn stream(&self, descriptor: &Descriptor, chunks: &Sender<Bytes>) -> Result<(), RegistryError> {
+    pub async fn stream(
+        &self,
+        descriptor: &Descriptor,
+        chunks: &Sender<std::io::Result<Bytes>>,
+    ) -> Result<(), RegistryError> {
         let path = format!("blobs/{}", descriptor.digest());
         let mut sent: u64 = 0;
         let mut attempt = 0;
@@ -240,7 +247,7 @@ impl Registry {
         path: &str,
         size: u64,
         sent: &mut u64,
-        chunks: &Sender<Bytes>,
+        chunks: &Sender<std::io::Result<Bytes>>,
     ) -> Result<(), RegistryError> {
         let mut headers = HeaderMap::new();
         if *sent > 0
@@ -264,7 +271,7 @@ impl Registry {
             if *sent > size {
                 return Err(self.http_error(HttpError::TooLarge { limit: size }));
             }
-            chunks.send(chunk).await.map_err(|_| RegistryError::GivenUp)?;
+            chunks.send(Ok(chunk)).await.map_err(|_| RegistryError::GivenUp)?;
         }
         if *sent < size {
             return Err(self.http_error(HttpError::CutShort { missing: size - *sent }));
@@ -272,8 +279,27 @@ impl Registry {
         Ok(())
     }
 
+    /// A document under a tag, whatever it is; none if there is none.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or sends more than a manifest may have.
+    pub async fn document(&self, tag: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPT));
+        let url = self.url(&format!("manifests/{tag}"))?;
+        let response = self.ask(&Method::GET, &url, headers, &Content::Empty).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let bytes = response.bytes(MANIFEST_LIMIT).await;
+                bytes.map(Some).map_err(|source| self.http_error(source))
+            }
+            _ => Err(self.refused("a signature", response).await),
+        }
+    }
+
     async fn manifest_bytes(
-        &mut self,
+        &self,
         selector: &str,
         expected: Option<&str>,
     ) -> Result<(String, Vec<u8>), RegistryError> {

@@ -4,5 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod archives;
+mod faults;
+mod policy;
 mod push;
 mod world;

@@ -1,10 +1,8 @@
 //! Push: what is there is not sent, what is sent is what came, and others read it.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::process::Command;
 
-use crate::world::{World, done};
+use crate::world::{World, done, response, server};
 
 #[test]
 fn what_the_registry_has_is_not_sent_and_keeps_its_digest() {
@@ -81,28 +79,6 @@ fn a_name_without_an_image_and_a_digest_are_not_pushed() {
     world.done(&["pull", &pinned]);
     assert!(world.refused(&["push", &pinned]).contains("give a tag"));
     assert!(world.refused(&["tag", &pinned, &pinned]).contains("digest"));
-}
-
-/// Answers each request with what `answer` makes of its first line and headers.
-fn server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = listener.local_addr().unwrap().to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut request = [0; 8192];
-            let read = stream.read(&mut request).unwrap_or(0);
-            let text = String::from_utf8_lossy(&request[..read]).into_owned();
-            let _ = stream.write_all(answer(&text).as_bytes());
-            // What is still on its way would reset the connection under the answer.
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        }
-    });
-    host
-}
-
-fn response(status: &str, headers: &str) -> String {
-    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n")
 }
 
 #[test]

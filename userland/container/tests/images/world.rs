@@ -1,5 +1,6 @@
 //! A registry with the busybox image, a store, and the command.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -70,6 +71,22 @@ impl World {
         command
     }
 
+    /// The command where these are the files of `/etc`, in a mount namespace of its own.
+    pub fn docker_with(&self, etc: &[(&str, &str)], args: &[&str]) -> Command {
+        let dir = self.path("etc");
+        for (name, text) in etc {
+            let path = dir.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let script = "mount -t overlay -o \"lowerdir=$0:/etc\" none /etc && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script]).arg(dir).arg(env!("CARGO_BIN_EXE_container-docker"));
+        command.arg("--store").arg(self.path("store")).arg("--state").arg(self.path("state"));
+        command.env("DOCKER_CONFIG", self.path("docker")).args(args).stdin(Stdio::null());
+        command
+    }
+
     /// The output of a command that must do.
     pub fn done(&self, args: &[&str]) -> String {
         done(&mut self.docker(args))
@@ -117,4 +134,26 @@ pub fn refused(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     assert!(!status.success(), "{command:?}: {}", String::from_utf8_lossy(&stdout));
     String::from_utf8_lossy(&stderr).trim_end().to_owned()
+}
+
+/// Answers each request with what `answer` makes of its first line and headers.
+pub fn server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 8192];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let text = String::from_utf8_lossy(&request[..read]).into_owned();
+            let _ = stream.write_all(answer(&text).as_bytes());
+            // What is still on its way would reset the connection under the answer.
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        }
+    });
+    host
+}
+
+pub fn response(status: &str, headers: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n")
 }

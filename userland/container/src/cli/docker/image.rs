@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::super::{CliError, Places, show};
-use super::{each, history, images, load, pull, push, rmi, tag};
+use super::{each, history, images, import, load, pull, push, rmi, save, tag};
 use crate::reference::Reference;
 use crate::store::description::describe;
 
@@ -25,6 +25,8 @@ enum Verb {
     #[command(alias = "remove")]
     Rm(rmi::Rmi),
     Load(load::Load),
+    Save(save::Save),
+    Import(import::Import),
     /// Show what is known of images, as JSON
     Inspect {
         /// Names or IDs
@@ -55,6 +57,8 @@ impl Group {
             Verb::History(verb) => verb.run(places),
             Verb::Rm(verb) => verb.run(places),
             Verb::Load(verb) => verb.run(places),
+            Verb::Save(verb) => verb.run(places),
+            Verb::Import(verb) => verb.run(places),
             Verb::Inspect { image } => inspect(places, &image),
             Verb::Prune(verb) => verb.run(places),
         }

@@ -3,11 +3,13 @@
 //! There is no daemon behind it. A foreground `docker run` is the parent of its container; `docker run -d`
 //! leaves a parent of its own behind.
 
+mod commit;
 mod exec;
 mod gc;
 mod history;
 mod image;
 mod images;
+mod import;
 mod info;
 mod inspect;
 mod load;
@@ -19,6 +21,7 @@ mod push;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 pub(crate) mod signal;
 mod tag;
 
@@ -58,6 +61,9 @@ enum Verb {
     Rm(rm::Rm),
     Rmi(rmi::Rmi),
     Load(load::Load),
+    Save(save::Save),
+    Import(import::Import),
+    Commit(commit::Commit),
     Logs(logs::Logs),
     Inspect(inspect::Inspect),
     Network(network::Network),
@@ -101,6 +107,9 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Rm(verb) => verb.run(places),
         Verb::Rmi(verb) => verb.run(places),
         Verb::Load(verb) => verb.run(places),
+        Verb::Save(verb) => verb.run(places),
+        Verb::Import(verb) => verb.run(places),
+        Verb::Commit(verb) => verb.run(places),
         Verb::Logs(verb) => verb.run(places),
         Verb::Inspect(verb) => verb.run(places),
         Verb::Network(verb) => verb.run(places),
