@@ -14,7 +14,7 @@
 //! - [`network`]: a cable from a bridge into it, an address, ports of the machine that lead in.
 //! - [`run`]: a child in its own namespaces makes the rest of the container and executes the program.
 //! - [`state`]: what is known of containers, and how their death is noticed.
-//! - [`cli`]: the faces, `docker`, `rkt` and `runc`; the last is the OCI runtime for other people's engines.
+//! - [`cli`]: the faces, `docker`, `rkt`, `toolbox` and `runc`; the last is the OCI runtime for other people's engines.
 //! - [`api`]: the Docker Engine API, for the stock `docker` command.
 //!
 //! There is no daemon. The process that was asked to run a container is the container's parent, stays
@@ -48,3 +48,4 @@ pub use cli::docker::docker;
 pub use cli::dockerd::dockerd;
 pub use cli::rkt::rkt;
 pub use cli::runc::runc;
+pub use cli::toolbox::toolbox;

@@ -1,6 +1,7 @@
 //! A new image from an image and what a container changed in it.
 
 use std::io::BufReader;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
@@ -9,9 +10,9 @@ use serde_json::Value;
 use super::ArchiveError;
 use super::changes::{Step, with_layer};
 use super::load::named;
-use crate::layer::pack::pack;
+use crate::layer::pack::{PackError, pack};
 use crate::layer::take::take;
-use crate::layer::{Expected, Limits};
+use crate::layer::{Expected, Limits, Unpacked};
 use crate::reference::Reference;
 use crate::registry::manifest::Compression;
 use crate::store::Store;
@@ -37,28 +38,37 @@ pub fn commit(
         serde_json::from_slice(&bytes).map_err(|error| ArchiveError::Wrong(error.to_string()))?;
     let dir = open(upper, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| failed(error.into()))?;
-    let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let (packed, taken) = std::thread::scope(|scope| {
-        let packing =
-            scope.spawn(move || pack(dir, std::io::BufWriter::with_capacity(64 << 10, writer)).map(drop));
-        let expected = Expected { blob: None, diff_id: None, compression: Compression::None };
-        let taken = take(store, BufReader::new(reader), &expected, Limits::default());
-        (packing.join(), taken)
-    });
-    // Each failure makes the other side fail too; an unpacker that stopped shows as a broken pipe.
-    match packed {
-        Ok(Err(super::PackError::Write(_))) if taken.is_err() => {}
-        Ok(packed) => packed?,
-        Err(_) => return Err(failed(std::io::Error::other("the packer ended"))),
-    }
-    let (staging, layer) = taken?;
-    store.commit(staging, &layer.diff_id)?;
+    let layer = layer_of(store, dir)?;
     let new = with_layer(Some(document), config, &layer.diff_id, step);
     let mut sizes = sizes(store, base)?;
     sizes.push(layer.size);
     let names: Vec<Reference> = name.into_iter().cloned().collect();
     let images = named(store, new.to_string().as_bytes(), &sizes, &names)?;
     images.into_iter().next().ok_or_else(missing)
+}
+
+/// Makes a layer of a directory and takes it into the store.
+///
+/// # Errors
+/// When the directory cannot be read or the store not be written. Nothing of it is kept then.
+pub(super) fn layer_of(store: &Store, dir: OwnedFd) -> Result<Unpacked, ArchiveError> {
+    let (reader, writer) = std::io::pipe().map_err(ArchiveError::Unwritable)?;
+    let (packed, taken) = std::thread::scope(|scope| {
+        let out = std::io::BufWriter::with_capacity(64 << 10, writer);
+        let packing = scope.spawn(move || pack(dir, out).map(drop));
+        let expected = Expected { blob: None, diff_id: None, compression: Compression::None };
+        let taken = take(store, BufReader::new(reader), &expected, Limits::default());
+        (packing.join(), taken)
+    });
+    // Each failure makes the other side fail too; an unpacker that stopped shows as a broken pipe.
+    match packed {
+        Ok(Err(PackError::Write(_))) if taken.is_err() => {}
+        Ok(packed) => packed?,
+        Err(_) => return Err(ArchiveError::Unwritable(std::io::Error::other("the packer ended"))),
+    }
+    let (staging, layer) = taken?;
+    store.commit(staging, &layer.diff_id)?;
+    Ok(layer)
 }
 
 /// The sizes of the layers of an image as plain archives.

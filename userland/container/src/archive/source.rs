@@ -104,7 +104,6 @@ impl Source {
                 _ => {}
             }
         }
-        drop(archive);
         Ok(Self::Archive { file: Arc::new(file), files, links })
     }
 

@@ -8,6 +8,7 @@ pub mod dockerd;
 pub mod rkt;
 pub mod runc;
 pub mod show;
+pub mod toolbox;
 
 use std::path::PathBuf;
 

@@ -8,4 +8,6 @@ mod archives;
 mod faults;
 mod policy;
 mod push;
+mod rkt;
+mod toolbox;
 mod world;

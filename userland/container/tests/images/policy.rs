@@ -34,11 +34,16 @@ impl World {
         let private = self.path(&format!("{key}.key"));
         let mut openssl = Command::new("openssl");
         if key.starts_with("ed") {
-            openssl.args(["pkeyutl", "-sign", "-rawin", "-inkey"]).arg(private).arg("-in").arg(file);
+            openssl
+                .args(["pkeyutl", "-sign", "-rawin", "-inkey"])
+                .arg(private)
+                .arg("-out")
+                .arg(&out)
+                .arg("-in");
         } else {
-            openssl.args(["dgst", "-sha256", "-sign"]).arg(private).arg(file);
+            openssl.args(["dgst", "-sha256", "-sign"]).arg(private).arg("-out").arg(&out);
         }
-        done(openssl.arg("-out").arg(&out));
+        done(openssl.arg(file));
         std::fs::read(out).unwrap()
     }
 
