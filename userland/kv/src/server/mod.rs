@@ -11,6 +11,7 @@ mod grpc_proxy;
 pub(crate) mod http_client;
 pub mod peer;
 mod proxy;
+mod relay;
 mod srv;
 pub mod wrapper;
 
@@ -20,11 +21,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use hyper::Uri;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::applet;
 use crate::node::{Input, Node};
 use crate::proto::Member;
 use crate::proto::internal::command::Request;
@@ -54,11 +55,7 @@ fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
         })?,
         None => args,
     };
-    let config = Config::try_parse_from(args).map_err(|error| {
-        let _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
-    })?;
-    Ok(config.without_empty_words())
+    applet::parse(args).map(Config::without_empty_words)
 }
 
 /// Runs a member, or what the first argument names instead.
@@ -68,23 +65,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Some("grpc-proxy") => return grpc_proxy::main(args.into_iter().skip(1).collect()),
         _ => {}
     }
-    let config = match read_config(args) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("etcd: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("etcd: {error}");
-            ExitCode::FAILURE
-        }
+    match read_config(args) {
+        Ok(config) => applet::serve("etcd", run(&config)),
+        Err(code) => code,
     }
 }
 
