@@ -36,6 +36,9 @@ use config::Config;
 use founders::{Founders, NotFound};
 use peer::Peers;
 
+/// How long a member that was removed still answers, as etcd's does.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Reads flags, environment and file.
 fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
     let args = config::two_dashes(args);
@@ -269,11 +272,12 @@ async fn wait_for_end(node: &Node) -> Result<(), BootError> {
     tokio::select! {
         told = until_told() => told.map_err(text)?,
         () = end => {
-            return if node.state.read().members.is_removed(node.setup.member_id) {
-                Ok(())
-            } else {
-                Err(BootError::Config("the member has stopped".into()))
-            };
+            if !node.state.read().members.is_removed(node.setup.member_id) {
+                return Err(BootError::Config("the member has stopped".into()));
+            }
+            // Who asked this very member for its removal is still to be answered.
+            tokio::time::sleep(GRACE).await;
+            return Ok(());
         }
     }
     hand_over(node).await;
