@@ -102,12 +102,17 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Simulation {
+        let trace = std::env::var_os("UNIT_SIMULATOR_TRACE").is_some();
         let mut random = Random(seed);
         let names = names(&mut random);
         let mut files = Files::default();
         for unit in &names {
             if unit != "dev-x.device" && !random.one_in(30) {
-                files.0.insert(unit.clone(), unit_file(&mut random, unit, &names));
+                let text = unit_file(&mut random, unit, &names);
+                if trace {
+                    println!("--- {unit}\n{text}");
+                }
+                files.0.insert(unit.clone(), text);
             }
         }
         files.0.insert("a@.service".into(), unit_file(&mut random, "a@.service", &names));
@@ -127,7 +132,7 @@ impl Simulation {
             watched_paths: BTreeSet::new(),
             next_connection: 0,
             begun: BTreeSet::new(),
-            trace: std::env::var_os("UNIT_SIMULATOR_TRACE").is_some(),
+            trace,
             left_alone: BTreeSet::new(),
             jobs: BTreeMap::new(),
             tools_work: seed % 4 < 2,
@@ -352,7 +357,8 @@ impl Simulation {
     }
 
     /// Everything ends in the end: no request is lost, no connection stays open, no job hangs. What cannot be stopped
-    /// is tried again and again, and holds up others, as in systemd: so everything can be.
+    /// is tried again and again, and holds up others, as in systemd: so everything can be. Nor does a service that is
+    /// upheld, and never says that it is ready, let those begin that come after it: so each says it.
     fn end(&mut self) {
         self.tools_work = true;
         self.machine.broken_spawns = 0;
@@ -361,6 +367,9 @@ impl Simulation {
             let pids: Vec<Pid> = self.machine.system.processes.borrow().keys().copied().collect();
             for pid in pids {
                 if self.machine.system.processes.borrow().contains_key(&pid) {
+                    let unit = self.machine.engine.unit_of(pid).cloned();
+                    let message = message(&["READY=1"]);
+                    self.machine.handle(Event::Notified { pid, unit, message });
                     self.exit(pid, ExitStatus::Code(0));
                 }
             }
