@@ -2,7 +2,6 @@
 //!
 //! Without cargo's harness, and for root (`machine::program`).
 
-use std::ffi::OsString;
 use std::process::{ExitCode, Output};
 
 use machine::Machine;
@@ -11,6 +10,8 @@ use machine::program::{self, Main};
 #[path = "bus/crowds.rs"]
 mod crowds;
 mod machine;
+#[path = "bus/names.rs"]
+mod names;
 #[path = "bus/replay.rs"]
 mod replay;
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
 /// What the machine's units and the test run of ours.
 const PROGRAMS: &[(&str, Main)] = &[
     ("dbus-daemon", bus::dbus_daemon),
-    ("named", named),
+    ("named", names::named),
     ("systemd-run", init::clients::run::systemd_run),
     ("systemd-analyze", init::clients::analyze::systemd_analyze),
     ("systemd-notify", init::clients::notify::systemd_notify),
@@ -69,63 +70,6 @@ const UNITS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A service that takes a name on the bus when it is told to, and lets go of it when it is told to.
-fn named(args: Vec<OsString>) -> ExitCode {
-    let name = args.get(1).map(|name| name.to_string_lossy()).unwrap_or_default();
-    let wait_for = |path: &str, turn: &mut dyn FnMut()| {
-        while !std::path::Path::new(path).exists() {
-            turn();
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    };
-    wait_for(&format!("/out/{name}.take"), &mut || ());
-    let path = std::path::Path::new(init::dbus::bus::SOCKET);
-    let Ok(mut bus) = init::dbus::bus::Bus::connect(path, &[&name]) else {
-        return ExitCode::FAILURE;
-    };
-    wait_for(&format!("/out/{name}.leave"), &mut || {
-        let _ = bus.receive().and_then(|_| bus.incoming()).and_then(|_| bus.flush());
-    });
-    drop(bus);
-    wait_for("/nothing", &mut || ());
-    ExitCode::SUCCESS
-}
-
-/// Type=dbus: up when its name is on the bus, and no longer than that.
-fn a_service_is_its_name(machine: &Machine) {
-    assert!(machine.systemctl(&["start", "--no-block", "named.service"]).status.success());
-    machine.until("named.service is executed", |m| m.show("named.service", "ExecMainPID") != "0");
-    assert!(machine.shows("named.service", "SubState", "start"));
-    tell(machine, "org.example.Named.take");
-    machine.until("the name is taken", |m| m.shows("named.service", "SubState", "running"));
-    // PID 1 comes back to the bus and finds the name there
-    assert!(machine.systemctl(&["daemon-reexec"]).status.success());
-    machine.until("PID 1 is on the bus again", |m| {
-        text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
-    });
-    assert!(machine.shows("named.service", "SubState", "running"));
-    tell(machine, "org.example.Named.leave");
-    machine.until("the service ends with its name", |m| m.shows("named.service", "ActiveState", "inactive"));
-}
-
-/// A name that somebody has already when its service is loaded: as for systemd, that is as good as the service's own.
-fn a_name_is_taken_already(machine: &Machine) {
-    tell(machine, "org.example.Taken.take");
-    said(machine, &["systemctl", "start", "holder.service"]);
-    machine.until("the name is taken", |m| {
-        text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.example.Taken")
-    });
-    assert!(machine.systemctl(&["start", "--no-block", "taken.service"]).status.success());
-    machine.until("PID 1 has asked for the name", |m| m.shows("taken.service", "SubState", "running"));
-    tell(machine, "org.example.Taken.leave");
-    machine.until("the service ends with the name", |m| m.shows("taken.service", "ActiveState", "inactive"));
-}
-
-/// What `named` waits for.
-fn tell(machine: &Machine, what: &str) {
-    std::fs::write(format!("{}/out/{what}", machine.root()), "").expect("/out is there");
-}
-
 const MANAGER: [&str; 3] =
     ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
 const HELLO: &str = "/org/freedesktop/systemd1/unit/hello_2eservice";
@@ -155,6 +99,7 @@ fn clients_on_the_bus_are_served() {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
     });
     busctl(&machine);
+    monitored(&machine);
     changes_while_it_runs(&machine);
     transient(&machine);
     scopes_and_timers(&machine);
@@ -163,8 +108,8 @@ fn clients_on_the_bus_are_served() {
     strangers(&machine);
     crowds::strangers_do_not_keep_root_out(&machine);
     crowds::thousands_start_at_once(&machine);
-    a_service_is_its_name(&machine);
-    a_name_is_taken_already(&machine);
+    names::a_service_is_its_name(&machine);
+    names::a_name_is_taken_already(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
                      busctl --no-pager call org.freedesktop.login1 /org/freedesktop/login1 \
@@ -197,6 +142,21 @@ fn busctl(machine: &Machine) {
     assert!(said(machine, &version).starts_with("s \""));
     let units = machine.run(&["env", "SYSTEMCTL_FORCE_BUS=1", "systemctl", "--no-pager", "list-units"]);
     assert!(text(&units.stdout).contains("hello.service"), "{}", text(&units.stderr));
+}
+
+/// What is asked of PID 1 and what it tells, as `busctl monitor` shows it.
+fn monitored(machine: &Machine) {
+    let script = "busctl --no-pager monitor org.freedesktop.systemd1 >/tmp/seen 2>/tmp/begun & \
+                  until grep -q Monitoring /tmp/begun; do sleep 0.1; done; \
+                  busctl --no-pager call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+                  org.freedesktop.systemd1.Manager RestartUnit ss hello.service replace; \
+                  for turn in $(seq 100); do grep -q Member=JobRemoved /tmp/seen && break; sleep 0.1; done; \
+                  kill $!; cat /tmp/seen";
+    let seen = said(machine, &["sh", "-c", script]);
+    for member in ["RestartUnit", "JobNew", "JobRemoved"] {
+        assert!(seen.contains(&format!("Member={member}")), "{member}: {seen}");
+    }
+    assert!(seen.contains("STRING \"hello.service\""), "{seen}");
 }
 
 fn changes_while_it_runs(machine: &Machine) {
