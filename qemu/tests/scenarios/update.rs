@@ -8,7 +8,7 @@ use qemu::{Config, Error, Machine, Result};
 
 use crate::stage::{BOOT, Stage, play};
 
-const RELEASE: &str = "cat /usr/lib/os-release; update_engine_client -status";
+const RELEASE: &str = "cat /usr/lib/os-release; sudo update_engine_client -status";
 
 /// Runs a program of this host.
 fn host(program: &str, arguments: &[&str]) -> Result<String> {
@@ -69,7 +69,7 @@ fn a_signed_release_is_installed_there_and_back_again() -> Result<()> {
         let refused = |machine: &Machine, why: &str| -> Result<()> {
             let output = machine.ssh(install)?;
             assert!(output.code == 1 && output.stderr.contains(why), "{output:?}");
-            let status = machine.run("update_engine_client -status")?;
+            let status = machine.run("sudo update_engine_client -status")?;
             assert!(status.contains("NEXT_SLOT=a") && status.contains("SLOT_B_PRIORITY=0"), "{status}");
             Ok(())
         };

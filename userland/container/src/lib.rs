@@ -4,15 +4,17 @@
 //!
 //! - [`reference`]: `busybox` means `docker.io/library/busybox:latest`.
 //! - [`registry`]: asks that registry for the manifest of this machine's architecture.
+//! - [`policy`]: may it be taken, and who vouches for it?
 //! - [`layer`]: each layer is unpacked while it streams in, its digests checked on the way.
 //! - [`store`]: only what is whole and checked gets a name in the store.
-//! - [`pull`]: the four above, together.
+//! - [`pull`]: the four above, together. [`push`] is the way back.
+//! - [`archive`]: the same from and to files; images of root file systems and of what a container changed.
 //! - [`bundle`]: the image's configuration and the caller's options become an OCI runtime configuration.
 //! - [`rootfs`]: the layers and a writable directory become one file system.
 //! - [`network`]: a cable from a bridge into it, an address, ports of the machine that lead in.
 //! - [`run`]: a child in its own namespaces makes the rest of the container and executes the program.
 //! - [`state`]: what is known of containers, and how their death is noticed.
-//! - [`cli`]: the faces, `docker`, `rkt` and `runc`; the last is the OCI runtime for other people's engines.
+//! - [`cli`]: the faces, `docker`, `rkt`, `toolbox` and `runc`; the last is the OCI runtime for other people's engines.
 //! - [`api`]: the Docker Engine API, for the stock `docker` command.
 //!
 //! There is no daemon. The process that was asked to run a container is the container's parent, stays
@@ -26,11 +28,15 @@
 #![recursion_limit = "256"]
 
 pub mod api;
+pub mod archive;
 pub mod bundle;
 pub mod cli;
 pub mod layer;
 pub mod network;
+mod pipe;
+pub mod policy;
 pub mod pull;
+pub mod push;
 pub mod reference;
 pub mod registry;
 pub mod rootfs;
@@ -42,3 +48,4 @@ pub use cli::docker::docker;
 pub use cli::dockerd::dockerd;
 pub use cli::rkt::rkt;
 pub use cli::runc::runc;
+pub use cli::toolbox::toolbox;

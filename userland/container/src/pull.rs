@@ -3,21 +3,23 @@
 //! Layers that are not there yet are transferred at the same time, each unpacked by a thread of its own
 //! while it comes in. The image gets its name last, when everything else is safe on the disk.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
-use hyper::body::{Buf, Bytes};
 use oci_spec::image::Descriptor;
-use rustix::fs::{Mode, OFlags, open};
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::channel;
 use tokio::task::JoinSet;
 
 use crate::bundle::image::ImageConfig;
-use crate::layer::{Expected, LayerError, Limits, unpack};
+use crate::layer::take::into;
+use crate::layer::{Expected, LayerError, Limits};
+use crate::pipe::Chunks;
+use crate::policy::{POLICY_JSON, Policy, PolicyError};
 use crate::reference::Reference;
+use crate::registry::auth::Credentials;
 use crate::registry::config::{BadConfig, DAEMON_JSON, Trust};
 use crate::registry::manifest::{BadManifest, compression};
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Access, Manifest, Registry, RegistryError};
 use crate::store::image::Image;
 use crate::store::{Store, StoreError};
 
@@ -41,6 +43,9 @@ pub enum PullError {
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] BadManifest),
+    /// The signature policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Our own configuration.
     #[error(transparent)]
     Config(#[from] BadConfig),
@@ -84,26 +89,29 @@ pub struct Pulled {
 pub fn pull(
     store: &Store,
     reference: &Reference,
+    credentials: Option<Credentials>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Pulled, PullError> {
     let trust = Trust::load(Path::new(DAEMON_JSON))?;
+    let policy = Policy::load(Path::new(POLICY_JSON))?;
     // Its threads are gone when this returns: whoever runs a container after a pull must be alone.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(pull_with(store, reference, &trust, progress))
+    runtime.block_on(pull_with(store, reference, (&trust, &policy), credentials, progress))
 }
 
 async fn pull_with(
     store: &Store,
     reference: &Reference,
-    trust: &Trust,
+    (trust, policy): (&Trust, &Policy),
+    credentials: Option<Credentials>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Pulled, PullError> {
     progress(Progress::Asking {
         selector: reference.selector().to_owned(),
         repository: reference.familiar_repository(),
     });
-    let mut registry = Registry::connect(reference, trust).await?;
-    let manifest = registry.manifest(reference).await?;
+    let (registry, manifest) = find(reference, trust, credentials).await?;
+    policy.check(&registry, reference, &manifest).await?;
     let config = registry.blob(manifest.parsed.config()).await?;
     let parsed = ImageConfig::read(&config)
         .map_err(|error| PullError::Image(format!("its configuration: {error}")))?;
@@ -131,6 +139,28 @@ async fn pull_with(
     Ok(Pulled { image, new })
 }
 
+/// The manifest, from the first mirror that has it or from the registry itself.
+async fn find(
+    reference: &Reference,
+    trust: &Trust,
+    credentials: Option<Credentials>,
+) -> Result<(Registry, Manifest), PullError> {
+    for mirror in trust.mirrors(reference) {
+        let asked = async {
+            let registry = Registry::connect_to(mirror, reference, trust, Access::default()).await?;
+            let manifest = registry.manifest(reference).await?;
+            Ok::<_, RegistryError>((registry, manifest))
+        };
+        match asked.await {
+            Ok(found) => return Ok(found),
+            Err(error) => eprintln!("mirror {mirror}: {error}; asking the next"),
+        }
+    }
+    let registry = Registry::connect(reference, trust, Access { credentials, ..Access::default() }).await?;
+    let manifest = registry.manifest(reference).await?;
+    Ok((registry, manifest))
+}
+
 async fn fetch_layers(
     store: &Store,
     registry: Registry,
@@ -153,18 +183,15 @@ async fn fetch_layers(
         }
         let expected = Expected {
             blob: Some(descriptor.digest().to_string()),
-            diff_id: (*diff_id).clone(),
+            diff_id: Some((*diff_id).clone()),
             compression: compression(descriptor)?,
         };
         let staging = store.stage()?;
         let (registry, descriptor) = (std::sync::Arc::clone(&registry), (*descriptor).clone());
         running.spawn(async move {
-            let dir = open(staging.fs(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(io::Error::from)?;
             let (send, receive) = channel(CHUNKS_AHEAD);
-            let wanted = expected.clone();
             let unpacked = tokio::task::spawn_blocking(move || {
-                unpack(Chunks::new(receive), &wanted, Limits::default(), dir)
+                into(&staging, Chunks::new(receive), &expected, Limits::default()).map(|done| (staging, done))
             });
             let streamed = registry.stream(&descriptor, &send).await;
             drop(send);
@@ -173,7 +200,7 @@ async fn fetch_layers(
                 // Each failure makes the other side fail too; the cause is the one that is not an echo.
                 (Err(RegistryError::GivenUp), Err(layer)) | (Ok(()), Err(layer)) => Err(layer.into()),
                 (Err(registry), _) => Err(PullError::from(registry)),
-                (Ok(()), Ok(())) => Ok((staging, expected.diff_id, short(&descriptor))),
+                (Ok(()), Ok((staging, done))) => Ok((staging, done.diff_id, short(&descriptor))),
             }
         });
     }
@@ -200,30 +227,4 @@ async fn finish_one(
 
 fn short(descriptor: &Descriptor) -> String {
     descriptor.digest().digest().chars().take(12).collect()
-}
-
-/// The chunks of a stream as a reader.
-struct Chunks {
-    receive: Receiver<Bytes>,
-    current: Bytes,
-}
-
-impl Chunks {
-    fn new(receive: Receiver<Bytes>) -> Self {
-        Self { receive, current: Bytes::new() }
-    }
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receive.blocking_recv() {
-                Some(chunk) => self.current = chunk,
-                None => return Ok(0),
-            }
-        }
-        let length = self.current.len().min(buffer.len());
-        self.current.copy_to_slice(buffer.get_mut(..length).unwrap_or_default());
-        Ok(length)
-    }
 }

@@ -54,6 +54,12 @@ impl Reference {
         }
     }
 
+    /// Whether its registry is Docker Hub.
+    #[must_use]
+    pub fn is_docker_hub(&self) -> bool {
+        self.registry() == DOCKER_HUB
+    }
+
     /// The path of the image on its registry.
     #[must_use]
     pub fn repository(&self) -> &str {

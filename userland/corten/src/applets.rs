@@ -118,6 +118,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "tee", main: tools::uutils::tee },
     Applet { name: "test", main: tools::uutils::test },
     Applet { name: "timeout", main: tools::uutils::timeout },
+    Applet { name: "toolbox", main: container::toolbox },
     Applet { name: "touch", main: tools::uutils::touch },
     Applet { name: "tr", main: tools::uutils::tr },
     Applet { name: "true", main: tools::uutils::r#true },

@@ -119,6 +119,7 @@ impl Manager {
                 }
             }
             Action::Refused { id, error } => self.tell(News::Refused { request: id, error }),
+            Action::Loaded { unit } => self.tell(News::Loaded { unit }),
             Action::Changed { unit } => {
                 if unit.as_str() == JOURNAL {
                     let state = self.engine.active_state(&unit);

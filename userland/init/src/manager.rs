@@ -196,7 +196,6 @@ impl Manager {
     pub fn load(&mut self, unit: &UnitName) {
         if self.engine.status(unit).is_none() {
             self.handle(Event::Load { unit: unit.clone() });
-            self.tell(News::Loaded { unit: unit.clone() });
         }
     }
 

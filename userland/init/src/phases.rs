@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use unit::settings::{Amount, CgroupSettings, Phase};
-use unit::{Dependency, UnitName};
+use unit::{Dependency, Engine, UnitName};
 
 use crate::manager::Manager;
 
@@ -30,25 +30,95 @@ impl Manager {
 
     /// A unit's settings with what its slices say of the memory of all that is in them.
     pub(crate) fn completed<'a>(&self, unit: &UnitName, own: &'a CgroupSettings) -> Cow<'a, CgroupSettings> {
-        if own.memory_low.is_some() && own.memory_min.is_some() {
-            return Cow::Borrowed(own);
+        completed(&self.engine, unit, own)
+    }
+}
+
+fn completed<'a>(engine: &Engine, unit: &UnitName, own: &'a CgroupSettings) -> Cow<'a, CgroupSettings> {
+    if own.memory_low.is_some() && own.memory_min.is_some() {
+        return Cow::Borrowed(own);
+    }
+    let low = of_slices(engine, unit, |slice| slice.default_memory_low);
+    let min = of_slices(engine, unit, |slice| slice.default_memory_min);
+    if low.is_none() && min.is_none() {
+        return Cow::Borrowed(own);
+    }
+    let (memory_low, memory_min) = (own.memory_low.or(low), own.memory_min.or(min));
+    Cow::Owned(CgroupSettings { memory_low, memory_min, ..own.clone() })
+}
+
+/// What the nearest slice above says that says something.
+fn of_slices(
+    engine: &Engine,
+    unit: &UnitName,
+    said: impl Fn(&CgroupSettings) -> Option<Amount>,
+) -> Option<Amount> {
+    let above = |name: &UnitName| engine.definition(name)?.names(Dependency::Slice).next().cloned();
+    std::iter::successors(above(unit), above).find_map(|slice| said(&engine.definition(&slice)?.cgroup))
+}
+
+#[cfg(test)]
+mod tests {
+    use unit::{Catalog, Event, Host, Probe, Sources, Text, UnitFileState, World};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    struct Files;
+
+    impl Catalog for Files {
+        fn find(&self, name: &UnitName) -> Result<Sources, String> {
+            let text = match name.as_str() {
+                "a.slice" => "[Slice]\nDefaultMemoryLow=64M\nDefaultMemoryMin=32M\n",
+                "a-b.slice" => "[Slice]\nDefaultMemoryLow=16M\n",
+                "a-c.slice" => "[Slice]\nMemoryLow=8M\n",
+                "silent.service" => "[Service]\nExecStart=/bin/x\nSlice=a-b.slice\n",
+                "low.service" => "[Service]\nExecStart=/bin/x\nSlice=a-b.slice\nMemoryLow=1M\n",
+                "both.service" => "[Service]\nExecStart=/bin/x\nSlice=a.slice\nMemoryLow=0\nMemoryMin=2M\n",
+                "elsewhere.service" => "[Service]\nExecStart=/bin/x\n",
+                _ => return Ok(Sources::default()),
+            };
+            let fragment = Some(Text { path: format!("/etc/systemd/system/{name}"), text: text.into() });
+            Ok(Sources { fragment, ..Sources::default() })
         }
-        let low = self.of_slices(unit, |slice| slice.default_memory_low);
-        let min = self.of_slices(unit, |slice| slice.default_memory_min);
-        if low.is_none() && min.is_none() {
-            return Cow::Borrowed(own);
+
+        fn list(&self) -> Vec<(UnitName, UnitFileState)> {
+            Vec::new()
         }
-        let (memory_low, memory_min) = (own.memory_low.or(low), own.memory_min.or(min));
-        Cow::Owned(CgroupSettings { memory_low, memory_min, ..own.clone() })
     }
 
-    /// What the nearest slice above says that says something.
-    fn of_slices(&self, unit: &UnitName, said: impl Fn(&CgroupSettings) -> Option<Amount>) -> Option<Amount> {
-        let above = |name: &UnitName| {
-            let definition = self.engine.definition(name)?;
-            definition.names(Dependency::Slice).next().cloned()
-        };
-        std::iter::successors(above(unit), above)
-            .find_map(|slice| said(&self.engine.definition(&slice)?.cgroup))
+    struct Nothing;
+
+    impl Probe for Nothing {
+        fn path_exists(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    /// MemoryLow= and MemoryMin= as they count for a unit, in MiB.
+    fn low_and_min(name: &str) -> [Option<u64>; 2] {
+        let mut engine = Engine::new(Host::default());
+        let world = World { now: 1, realtime: 1, catalog: &Files, probe: &Nothing };
+        let name = UnitName::parse(name).unwrap();
+        let _ = engine.handle(Event::Load { unit: name.clone() }, &world);
+        let own = std::sync::Arc::clone(&engine.definition(&name).unwrap().cgroup);
+        let all = completed(&engine, &name, &own);
+        [all.memory_low, all.memory_min].map(|amount| {
+            amount.map(|amount| match amount {
+                Amount::Absolute(bytes) => bytes / MIB,
+                other => panic!("{other:?}"),
+            })
+        })
+    }
+
+    #[test]
+    fn slices_say_what_units_do_not() {
+        assert_eq!(low_and_min("silent.service"), [Some(16), Some(32)], "the nearest slice counts");
+        assert_eq!(low_and_min("low.service"), [Some(1), Some(32)], "the unit's own word counts first");
+        assert_eq!(low_and_min("both.service"), [Some(0), Some(2)], "zero is a word, too");
+        assert_eq!(low_and_min("a-b.slice"), [Some(64), Some(32)], "a slice is in the one above");
+        assert_eq!(low_and_min("a-c.slice"), [Some(8), Some(32)]);
+        assert_eq!(low_and_min("elsewhere.service"), [None, None]);
     }
 }

@@ -1,44 +1,33 @@
 //! Units that others start, for real: sockets, timers, paths, automounts, swaps, scopes and stored descriptors under
 //! PID 1 in namespaces, with Debian's systemctl as the peer.
 //!
-//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root; anybody else is told so.
+//! Without cargo's harness, and for root (`machine::program`).
 
 #![allow(clippy::unwrap_used)] // A test, but clippy sees none without the harness.
 
 mod machine;
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use machine::Machine;
+use machine::{Machine, program};
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    if std::process::id() == 1 {
-        return init::init(args);
-    }
-    // What cargo asks of every test program.
-    if args.iter().any(|arg| arg == "--list") {
-        println!("units_start_each_other: test");
-        return ExitCode::SUCCESS;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("activation: skipped, needs root");
-        return ExitCode::SUCCESS;
-    }
+    program::run("units_start_each_other", &[], units_start_each_other)
+}
+
+fn units_start_each_other() {
     let machine = Machine::start(UNITS);
     machine.until("multi-user.target is up", |m| m.says(&["is-active", "multi-user.target"], "active"));
     sockets(&machine);
     paths(&machine);
     timers(&machine);
     automounts(&machine);
+    mounts(&machine);
     devices(&machine);
-    println!("activation: ok");
-    ExitCode::SUCCESS
 }
 
 const UNITS: &[(&str, &str)] = &[
@@ -88,6 +77,7 @@ const UNITS: &[(&str, &str)] = &[
     ("daily.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n"),
     ("auto.automount", "[Automount]\nWhere=/auto\n"),
     ("auto.mount", "[Mount]\nWhat=tmpfs\nWhere=/auto\nType=tmpfs\n"),
+    ("var-made-deep.mount", "[Mount]\nWhat=tmpfs\nWhere=/var/made/deep\nType=tmpfs\nDirectoryMode=0710\n"),
     (
         "bound.service",
         "[Unit]\nBindsTo=sys-subsystem-net-devices-dummy7.device\n\
@@ -181,6 +171,56 @@ fn automounts(machine: &Machine) {
     assert!(machine.shows("auto.automount", "SubState", "running"));
     assert!(machine.systemctl(&["stop", "auto.automount", "auto.mount"]).status.success());
     assert!(machine.shows("auto.automount", "ActiveState", "inactive"));
+}
+
+fn mounts(machine: &Machine) {
+    assert!(machine.systemctl(&["start", "var-made-deep.mount"]).status.success());
+    let modes = machine.run(&["sh", "-c", "umount /var/made/deep; stat -c %a /var/made /var/made/deep"]);
+    assert_eq!(String::from_utf8_lossy(&modes.stdout), "710\n710\n");
+
+    // a disk that cannot be written to: read-only is good enough, or not
+    let Some(disk) = Loop::read_only(&format!("{}/out/disk", machine.root())) else {
+        println!("activation: no loop devices");
+        return;
+    };
+    let device = format!("/dev/loop{}", disk.number);
+    let node = machine.run(&["mknod", &device, "b", "7", &disk.number]);
+    assert!(node.status.success(), "{node:?}");
+    let folder = format!("{}/run/systemd/system", machine.root());
+    fs::create_dir_all(&folder).unwrap();
+    for (name, more) in [("any", ""), ("write", "ReadWriteOnly=yes\n")] {
+        let text = format!("[Mount]\nWhat={device}\nWhere=/var/{name}\nType=ext2\n{more}");
+        fs::write(format!("{folder}/var-{name}.mount"), text).unwrap();
+    }
+    assert!(machine.systemctl(&["daemon-reload"]).status.success());
+    assert!(machine.systemctl(&["start", "var-any.mount"]).status.success());
+    let options = machine.run(&["findmnt", "-no", "OPTIONS", "/var/any"]);
+    assert!(options.stdout.starts_with(b"ro"), "{options:?}");
+    assert!(machine.systemctl(&["stop", "var-any.mount"]).status.success());
+    assert!(!machine.systemctl(&["start", "var-write.mount"]).status.success());
+    assert!(machine.shows("var-write.mount", "Result", "exit-code"));
+}
+
+/// A loop device with an empty file system.
+struct Loop {
+    number: String,
+}
+
+impl Loop {
+    /// One that nobody can write to; none where the kernel has none.
+    fn read_only(file: &str) -> Option<Loop> {
+        fs::File::create(file).unwrap().set_len(1 << 20).unwrap();
+        assert!(Command::new("mkfs.ext2").args(["-q", file]).status().unwrap().success());
+        let made = Command::new("losetup").args(["--find", "--show", "--read-only", file]).output().unwrap();
+        let path = String::from_utf8_lossy(&made.stdout).into_owned();
+        Some(Loop { number: path.trim().strip_prefix("/dev/loop")?.to_owned() })
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &format!("/dev/loop{}", self.number)]).status();
+    }
 }
 
 fn devices(machine: &Machine) {

@@ -1,47 +1,34 @@
 //! PID 1 on the system bus, for real: Debian's busctl, systemctl, systemd-run and loginctl talk to it there.
 //!
-//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root (it makes namespaces and
-//! mounts); anybody else is told so and passes.
+//! Without cargo's harness, and for root (`machine::program`).
 
-use std::ffi::OsString;
 use std::process::{ExitCode, Output};
 
 use machine::Machine;
+use machine::program::{self, Main};
 
 #[path = "bus/crowds.rs"]
 mod crowds;
 mod machine;
+#[path = "bus/names.rs"]
+mod names;
 #[path = "bus/replay.rs"]
 mod replay;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    let name = args.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    match name.rsplit('/').next().unwrap_or_default() {
-        "dbus-daemon" => return bus::dbus_daemon(args),
-        "named" => return named(),
-        "systemd-run" => return init::clients::run::systemd_run(args),
-        "systemd-analyze" => return init::clients::analyze::systemd_analyze(args),
-        "flood" => return crowds::flood(),
-        "systemd-stdio-bridge" => return init::clients::bridge::systemd_stdio_bridge(args),
-        "systemd-notify" => return init::clients::notify::systemd_notify(args),
-        _ => {}
-    }
-    if std::process::id() == 1 {
-        return init::init(args);
-    }
-    if args.iter().any(|arg| arg == "--list") {
-        println!("clients_on_the_bus_are_served: test");
-        return ExitCode::SUCCESS;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("bus: skipped, needs root");
-        return ExitCode::SUCCESS;
-    }
-    clients_on_the_bus_are_served();
-    println!("bus: ok");
-    ExitCode::SUCCESS
+    program::run("clients_on_the_bus_are_served", PROGRAMS, clients_on_the_bus_are_served)
 }
+
+/// What the machine's units and the test run of ours.
+const PROGRAMS: &[(&str, Main)] = &[
+    ("dbus-daemon", bus::dbus_daemon),
+    ("named", names::named),
+    ("systemd-run", init::clients::run::systemd_run),
+    ("systemd-analyze", init::clients::analyze::systemd_analyze),
+    ("systemd-notify", init::clients::notify::systemd_notify),
+    ("systemd-stdio-bridge", init::clients::bridge::systemd_stdio_bridge),
+    ("flood", |_| crowds::flood()),
+];
 
 const UNITS: &[(&str, &str)] = &[
     ("sysinit.target", "[Unit]\nDescription=System\nConflicts=shutdown.target\n"),
@@ -70,50 +57,18 @@ const UNITS: &[(&str, &str)] = &[
     // what Type=dbus needs; the bus opens its own socket here
     ("dbus.socket", "[Socket]\nListenStream=/run/unused\nService=unused.service\n"),
     ("unused.service", "[Service]\nExecStart=/bin/true\n"),
-    ("named.service", "[Service]\nType=dbus\nBusName=org.example.Named\nExecStart=/programs/named\n"),
+    (
+        "named.service",
+        "[Service]\nType=dbus\nBusName=org.example.Named\nExecStart=/programs/named org.example.Named\n",
+    ),
+    ("holder.service", "[Service]\nExecStart=/programs/named org.example.Taken\n"),
+    // it takes no name: somebody else has it
+    ("taken.service", "[Service]\nType=dbus\nBusName=org.example.Taken\nExecStart=/bin/sleep 1000\n"),
     (
         "hello.service",
         "[Service]\nExecStart=/bin/sleep 1000\nCacheDirectory=hello\n[Install]\nWantedBy=multi-user.target\n",
     ),
 ];
-
-/// A service that takes its name on the bus when it is told to, and lets go of it when it is told to.
-fn named() -> ExitCode {
-    let wait_for = |path: &str, turn: &mut dyn FnMut()| {
-        while !std::path::Path::new(path).exists() {
-            turn();
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-    };
-    wait_for("/out/take", &mut || ());
-    let path = std::path::Path::new(init::dbus::bus::SOCKET);
-    let Ok(mut bus) = init::dbus::bus::Bus::connect(path, &["org.example.Named"]) else {
-        return ExitCode::FAILURE;
-    };
-    wait_for("/out/leave", &mut || {
-        let _ = bus.receive().and_then(|_| bus.incoming()).and_then(|_| bus.flush());
-    });
-    drop(bus);
-    wait_for("/nothing", &mut || ());
-    ExitCode::SUCCESS
-}
-
-/// Type=dbus: up when its name is on the bus, and no longer than that.
-fn a_service_is_its_name(machine: &Machine) {
-    assert!(machine.systemctl(&["start", "--no-block", "named.service"]).status.success());
-    machine.until("named.service is executed", |m| m.show("named.service", "ExecMainPID") != "0");
-    assert!(machine.shows("named.service", "SubState", "start"));
-    std::fs::write(format!("{}/out/take", machine.root()), "").expect("/out is there");
-    machine.until("the name is taken", |m| m.shows("named.service", "SubState", "running"));
-    // PID 1 comes back to the bus and finds the name there
-    assert!(machine.systemctl(&["daemon-reexec"]).status.success());
-    machine.until("PID 1 is on the bus again", |m| {
-        text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
-    });
-    assert!(machine.shows("named.service", "SubState", "running"));
-    std::fs::write(format!("{}/out/leave", machine.root()), "").expect("/out is there");
-    machine.until("the service ends with its name", |m| m.shows("named.service", "ActiveState", "inactive"));
-}
 
 const MANAGER: [&str; 3] =
     ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
@@ -138,22 +93,13 @@ fn stranger(machine: &Machine, command: &[&str]) -> Output {
 }
 
 fn clients_on_the_bus_are_served() {
-    let machine = Machine::with_programs(
-        UNITS,
-        &[
-            "dbus-daemon",
-            "named",
-            "systemd-run",
-            "systemd-analyze",
-            "systemd-notify",
-            "systemd-stdio-bridge",
-            "flood",
-        ],
-    );
+    let names: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).collect();
+    let machine = Machine::with_programs(UNITS, &names);
     machine.until("PID 1 is on the bus", |m| {
         text(&m.run(&["busctl", "--no-pager", "list"]).stdout).contains("org.freedesktop.systemd1")
     });
     busctl(&machine);
+    monitored(&machine);
     changes_while_it_runs(&machine);
     transient(&machine);
     scopes_and_timers(&machine);
@@ -162,7 +108,8 @@ fn clients_on_the_bus_are_served() {
     strangers(&machine);
     crowds::strangers_do_not_keep_root_out(&machine);
     crowds::thousands_start_at_once(&machine);
-    a_service_is_its_name(&machine);
+    names::a_service_is_its_name(&machine);
+    names::a_name_is_taken_already(&machine);
     comes_and_goes(&machine);
     let inhibitor = "exec systemd-inhibit --what=shutdown --mode=delay --who=me --why=so \
                      busctl --no-pager call org.freedesktop.login1 /org/freedesktop/login1 \
@@ -195,6 +142,21 @@ fn busctl(machine: &Machine) {
     assert!(said(machine, &version).starts_with("s \""));
     let units = machine.run(&["env", "SYSTEMCTL_FORCE_BUS=1", "systemctl", "--no-pager", "list-units"]);
     assert!(text(&units.stdout).contains("hello.service"), "{}", text(&units.stderr));
+}
+
+/// What is asked of PID 1 and what it tells, as `busctl monitor` shows it.
+fn monitored(machine: &Machine) {
+    let script = "busctl --no-pager monitor org.freedesktop.systemd1 >/tmp/seen 2>/tmp/begun & \
+                  until grep -q Monitoring /tmp/begun; do sleep 0.1; done; \
+                  busctl --no-pager call org.freedesktop.systemd1 /org/freedesktop/systemd1 \
+                  org.freedesktop.systemd1.Manager RestartUnit ss hello.service replace; \
+                  for turn in $(seq 100); do grep -q Member=JobRemoved /tmp/seen && break; sleep 0.1; done; \
+                  kill $!; cat /tmp/seen";
+    let seen = said(machine, &["sh", "-c", script]);
+    for member in ["RestartUnit", "JobNew", "JobRemoved"] {
+        assert!(seen.contains(&format!("Member={member}")), "{member}: {seen}");
+    }
+    assert!(seen.contains("STRING \"hello.service\""), "{seen}");
 }
 
 fn changes_while_it_runs(machine: &Machine) {
@@ -381,9 +343,11 @@ fn our_own_clients(machine: &Machine) {
 /// `--pty`: the command has a terminal, its last words are printed, its exit status is that of the client; what has
 /// failed is forgotten (`-G`).
 fn terminal(machine: &Machine, program: &str) {
+    // the client ends when its input does: not before the command has been
     let script = format!(
-        "(echo typed; sleep 3) | {program} -t -G -q --unit=in-terminal --wait sh -c \
-         'test -t 0 && test -t 1 && test -t 2 && read it && echo \"$it in $(tty)\"; exit 5'"
+        "rm -f /tmp/ran; (echo typed; until test -e /tmp/ran; do sleep 0.1; done; sleep 3) | \
+         {program} -t -G -q --unit=in-terminal --wait sh -c \
+         'test -t 0 && test -t 1 && test -t 2 && read it && echo \"$it in $(tty)\"; touch /tmp/ran; exit 5'"
     );
     let output = machine.run(&["sh", "-c", &script]);
     let (said, complaint) = (text(&output.stdout), text(&output.stderr));

@@ -1,32 +1,16 @@
 //! Debian with its PID 1 replaced by ours, and nothing else: it boots as it was installed, generators, journald and
 //! logind included, and its daemons, with their own unit files, start, serve, reload, stop and survive kill -9.
 //!
-//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root (it makes namespaces and
-//! mounts); anybody else is told so and passes.
+//! Without cargo's harness, and for root (`machine::program`).
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-use machine::{Machine, debian};
+use machine::{Machine, debian, program};
 
 mod machine;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    if std::process::id() == 1 {
-        return init::init(args);
-    }
-    if args.iter().any(|arg| arg == "--list") {
-        println!("daemons_serve: test");
-        return ExitCode::SUCCESS;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("daemons: skipped, needs root");
-        return ExitCode::SUCCESS;
-    }
-    daemons_serve();
-    println!("daemons: ok");
-    ExitCode::SUCCESS
+    program::run("daemons_serve", &[], daemons_serve)
 }
 
 /// What is laid over the tree. The kernel and the clock are the test machine's own: nothing is to change them. There

@@ -1,14 +1,12 @@
 //! What operators and units do wrong, under a real PID 1: a fork bomb, a flood of output, a service that closes its
 //! streams, unit files that go while their units run, a configuration that changes, swap that cannot be let go of.
 //!
-//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root (it makes namespaces and
-//! mounts); anybody else is told so and passes.
+//! Without cargo's harness, and for root (`machine::program`).
 
 #![allow(clippy::unwrap_used)] // A test, but clippy sees none without the harness.
 
 mod machine;
 
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -16,27 +14,17 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use machine::Machine;
+use machine::program::{self, Main};
 
 /// What a person waits for an answer at most, on a machine that has more to do.
 const ANSWER: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| name.to_string_lossy().ends_with("/systemd-journald")) {
-        return journal::systemd_journald(args);
-    }
-    if std::process::id() == 1 {
-        return init::init(args);
-    }
-    // What cargo asks of every test program.
-    if args.iter().any(|arg| arg == "--list") {
-        println!("faults_stay_where_they_are: test");
-        return ExitCode::SUCCESS;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("faults: skipped, needs root");
-        return ExitCode::SUCCESS;
-    }
+    let roles: &[(&str, Main)] = &[("systemd-journald", journal::systemd_journald)];
+    program::run("faults_stay_where_they_are", roles, faults_stay_where_they_are)
+}
+
+fn faults_stay_where_they_are() {
     let machine = Machine::with_programs(UNITS, &["systemd-journald"]);
     machine.until("multi-user.target is up", |m| m.says(&["is-active", "multi-user.target"], "active"));
     the_configuration_counts(&machine);
@@ -45,8 +33,6 @@ fn main() -> ExitCode {
     a_fork_bomb_is_ended(&machine);
     files_may_go(&machine);
     swap_goes_on_and_off(&machine);
-    println!("faults: ok");
-    ExitCode::SUCCESS
 }
 
 const SWAP: &str = "usr-lib-systemd-system-swapfile.swap";

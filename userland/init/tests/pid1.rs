@@ -1,36 +1,18 @@
 //! PID 1 for real: this program is its own init in namespaces of its own, on a root made of Debian's /usr and unit
 //! files of the scenario, and Debian's systemctl talks to it. The root is in memory: no disk is looked at.
 //!
-//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root (it makes namespaces and
-//! mounts); anybody else is told so and passes.
+//! Without cargo's harness, and for root (`machine::program`).
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use machine::Machine;
+use machine::program::{self, Main};
 
 mod machine;
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| name.to_string_lossy().ends_with("/systemctl")) {
-        return init::cli::systemctl(args);
-    }
-    if std::process::id() == 1 {
-        return init::init(args);
-    }
-    // What cargo asks of every test program.
-    if args.iter().any(|arg| arg == "--list") {
-        println!("units_run_and_the_machine_goes_down: test");
-        return ExitCode::SUCCESS;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("pid1: skipped, needs root");
-        return ExitCode::SUCCESS;
-    }
-    units_run_and_the_machine_goes_down();
-    println!("pid1: ok");
-    ExitCode::SUCCESS
+    let roles: &[(&str, Main)] = &[("systemctl", init::cli::systemctl)];
+    program::run("units_run_and_the_machine_goes_down", roles, units_run_and_the_machine_goes_down)
 }
 
 /// A unit file of the scenario.

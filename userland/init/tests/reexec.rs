@@ -1,7 +1,7 @@
 //! PID 1 executed anew, for real: by daemon-reexec, by an updated program, with a state that is damaged, after a crash.
 //! No process may notice; Debian's systemctl tells the same before and after.
 //!
-//! Without the harness of `cargo test`, because PID 1 must have one thread. Needs root; anybody else is told so.
+//! Without cargo's harness, and for root (`machine::program`).
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A test, but clippy sees none without the harness.
 
@@ -16,33 +16,27 @@ use std::process::ExitCode;
 
 use init::handover::{Order, Snapshots};
 use machine::Machine;
+use machine::program::{self, Main};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// PID 1 finds this and panics before it has taken its state over.
 const PANIC: &str = "/out/panic";
 
 fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| name.to_string_lossy().ends_with("/store")) {
-        return store();
+    let roles: &[(&str, Main)] = &[("init", init_that_may_panic), ("store", |_| store())];
+    program::run("nothing_is_lost", roles, nothing_is_lost)
+}
+
+fn init_that_may_panic(args: Vec<OsString>) -> ExitCode {
+    if fs::remove_file(PANIC).is_ok() {
+        let _snapshots = Snapshots::begin(&Order::parse(&args));
+        init::shutdown::recover_from_panics();
+        panic!("as the test wants it");
     }
-    if std::process::id() == 1 {
-        if fs::remove_file(PANIC).is_ok() {
-            let _snapshots = Snapshots::begin(&Order::parse(&args));
-            init::shutdown::recover_from_panics();
-            panic!("as the test wants it");
-        }
-        return init::init(args);
-    }
-    // What cargo asks of every test program.
-    if args.iter().any(|arg| arg == "--list") {
-        println!("nothing_is_lost: test");
-        return ExitCode::SUCCESS;
-    }
-    if !rustix::process::getuid().is_root() {
-        println!("reexec: skipped, needs root");
-        return ExitCode::SUCCESS;
-    }
+    init::init(args)
+}
+
+fn nothing_is_lost() {
     let machine = Machine::with_programs(UNITS, &["store"]);
     machine.until("multi-user.target is up", |m| m.says(&["is-active", "multi-user.target"], "active"));
     nothing_changes(&machine);
@@ -50,8 +44,6 @@ fn main() -> ExitCode {
     an_updated_program_takes_over(&machine);
     a_damaged_state_is_survived(&machine);
     crashes_are_survived(&machine);
-    println!("reexec: ok");
-    ExitCode::SUCCESS
 }
 
 /// A service that stores a descriptor once, and tells what it gets back.

@@ -4,6 +4,7 @@
 //! `state`, and what it changed is told to `watch`. `state`, `raft` and `watch` are pure: clock, disk and network
 //! come from outside, so that a failure replays from a seed. `cli` holds `etcd` and `etcdctl`.
 
+mod applet;
 mod cli;
 pub mod fault;
 pub mod form;

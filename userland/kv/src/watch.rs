@@ -171,7 +171,7 @@ impl Hub {
             return woken;
         }
         for record in records {
-            let key = &record.key;
+            let key: &[u8] = &record.key;
             let mut hit: Vec<Key> = self.keys.get(key).into_iter().flatten().copied().collect();
             if !self.prefixes.is_empty() {
                 let prefixes = (1..=key.len()).filter_map(|end| self.prefixes.get(key.get(..end)?));

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use kv::proto::internal::{Command, Entry, HardState, Identity, Message, V2Node, V2Request};
+use kv::serve::gateway;
+use kv::serve::v2_users::{self, Role, User};
 use kv::state::record::{Bucket, parse_record, parse_revision};
 use kv::state::{State, txn, v2};
 use kv::storage::{snapshot, wal::Wal};
@@ -113,7 +115,87 @@ fn read_messages(bytes: &[u8]) {
     let _ = kv::replica::apply_entry(&mut State::default(), &entry);
 }
 
+/// Bodies of the JSON gateway, with what is hard in them: base64, numbers as texts, names of enums, oneofs.
+const BODIES: &[(&str, &str)] = &[
+    ("kv/put", r#"{"key":"Zm9v","value":"YmFy","lease":"7587848390297","prev_kv":true}"#),
+    ("kv/range", r#"{"key":"Zm9v","range_end":"AA==","limit":10,"sort_order":"DESCEND","sort_target":2}"#),
+    (
+        "kv/txn",
+        r#"{"compare":[{"key":"Zm9v","target":"CREATE","create_revision":"2","result":"EQUAL"}],
+            "success":[{"requestRange":{"key":"Zm9v"}},{"request_txn":{"failure":[{"requestPut":{"key":"YQ=="}}]}}]}"#,
+    ),
+    ("watch", r#"{"create_request":{"key":"Zm9v","start_revision":"-1","filters":["NOPUT"]}}"#),
+    ("auth/role/grant", r#"{"name":"r","perm":{"permType":"READWRITE","key":"Zm9v","range_end":"Z29v"}}"#),
+];
+
+/// Reads a body as the gateway does; what it was understood as is written and understood the same way again.
+fn read_body(path: &str, body: &[u8]) {
+    let (method, _) = gateway::find(path).expect("a path");
+    let Ok(message) = gateway::from_json(&method, body) else { return };
+    let json = gateway::to_json(&message).expect("what was read can be written").to_string();
+    let again = gateway::from_json(&method, json.as_bytes()).expect("what was written can be read");
+    assert_eq!(message.encode_to_vec(), again.encode_to_vec(), "{path}: {json}");
+}
+
+fn user() -> Vec<u8> {
+    br#"{"user":"alice","password":"x","roles":["guest"],"grant":["a"],"revoke":["b"]}"#.to_vec()
+}
+
+fn role() -> Vec<u8> {
+    br#"{"role":"r","permissions":{"kv":{"read":["/*"],"write":null}},"grant":{"kv":{"read":["/a*","/a"]}}}"#
+        .to_vec()
+}
+
+#[test]
+fn bodies_nested_without_end_are_refused() {
+    for open in ["[", r#"{"success":[{"request_txn":"#, r#"{"compare":["#] {
+        let body = open.repeat(20_000);
+        for path in gateway::paths() {
+            let (method, _) = gateway::find(path).expect("a path");
+            assert!(gateway::from_json(&method, body.as_bytes()).is_err(), "{path} takes {open}…");
+        }
+        assert!(v2_users::parse::<User>(body.as_bytes()).is_err());
+        assert!(v2_users::parse::<Role>(body.as_bytes()).is_err());
+    }
+}
+
 proptest! {
+    #[test]
+    fn gateway_bodies_of_any_bytes(
+        (which, bytes) in (0..BODIES.len()).prop_flat_map(|which| {
+            (Just(which), damaged(BODIES[which].1.as_bytes().to_vec()))
+        }),
+        other in any::<prop::sample::Index>(),
+    ) {
+        let (path, good) = BODIES[which];
+        read_body(path, good.as_bytes());
+        read_body(path, &bytes);
+        // What is meant for one method comes to another.
+        let all: Vec<&str> = gateway::paths().collect();
+        read_body(all[other.index(all.len())], &bytes);
+    }
+
+    #[test]
+    fn users_and_roles_of_any_bytes(one in damaged(user()), other in damaged(role())) {
+        if let Ok(user) = v2_users::parse::<User>(&one) {
+            let user = user.with_root();
+            let json = serde_json::to_vec(&user).expect("JSON");
+            prop_assert_eq!(v2_users::parse::<User>(&json).ok(), Some(user.clone()));
+            if let Ok(merged) = user.merge(&user, None) {
+                prop_assert!(!merged.roles.iter().flatten().any(|role| user.revoke.iter().flatten().any(|r| r == role)));
+            }
+        }
+        if let Ok(role) = v2_users::parse::<Role>(&other) {
+            let json = serde_json::to_vec(&role).expect("JSON");
+            prop_assert_eq!(v2_users::parse::<Role>(&json).ok(), Some(role.clone()));
+            let _ = role.allows("/a", true, false);
+            if let Ok(merged) = role.merge(&role) {
+                // A change leaves nothing that is still to be changed.
+                prop_assert!(!merged.is_change());
+            }
+        }
+    }
+
     #[test]
     fn messages_of_any_bytes(bytes in prop_oneof![damaged(message()), damaged(txn_request())]) {
         read_messages(&bytes);

@@ -4,7 +4,7 @@ mod cluster;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cluster::{Cluster, bad, good};
 
@@ -14,6 +14,7 @@ fn nothing_acknowledged_is_lost_when_members_are_killed() {
     let endpoints = cluster.endpoints();
     let own = cluster::applet("etcdctl", cluster.folder.path());
     let stop = AtomicBool::new(false);
+    let count = AtomicUsize::new(0);
     let written = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut written = Vec::new();
@@ -28,12 +29,15 @@ fn nothing_acknowledged_is_lost_when_members_are_killed() {
                     .expect("it starts");
                 if output.status.success() {
                     written.push(key);
+                    count.store(written.len(), Ordering::Relaxed);
                 }
             }
             written
         });
         for number in [0, 1, 2, 1] {
-            std::thread::sleep(std::time::Duration::from_millis(700));
+            // However slow the machine is: what is killed has done something.
+            let before = count.load(Ordering::Relaxed);
+            cluster.until("there are writes", |_| count.load(Ordering::Relaxed) >= before + 4);
             cluster.kill(number);
             std::thread::sleep(std::time::Duration::from_millis(300));
             cluster.run(number, "new");

@@ -3,6 +3,7 @@
 mod cluster;
 
 use cluster::v2::{check_script, clients, http, store, told};
+use cluster::{Cluster, good};
 
 /// What is done, one command after the other on a new store.
 const SCRIPT: &[&str] = &[
@@ -232,4 +233,43 @@ fn history_has_an_end_and_operations_are_counted() {
     let [theirs, ours] = answers;
     assert_eq!(ours, theirs);
     assert_eq!(ours.1.1.and_then(|error| error.get("errorCode")?.as_u64()), Some(401));
+}
+
+#[test]
+fn a_leader_tells_how_fast_its_followers_answer() {
+    let cluster = Cluster::start(3, &[]);
+    for number in 0..20 {
+        good(&cluster.own(&["put", &format!("k{number}"), "v"]));
+    }
+    let number = |value: &serde_json::Value, path: &str| {
+        value.pointer(path).and_then(serde_json::Value::as_f64).unwrap_or_else(|| panic!("{path} of {value}"))
+    };
+    let mut led = 0;
+    for member in &cluster.members {
+        let (status, told) = http(&member.client, "GET", "/v2/stats/leader", "");
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        if status != "200" {
+            // A follower has no followers.
+            assert_eq!(
+                (status.as_str(), told["message"].as_str()),
+                ("403", Some("not current leader")),
+                "{told}"
+            );
+            continue;
+        }
+        led += 1;
+        let followers = told["followers"].as_object().expect("followers");
+        assert_eq!(followers.len(), 2, "{told}");
+        assert!(told["leader"].as_str().is_some_and(|leader| !followers.contains_key(leader)), "{told}");
+        for follower in followers.values() {
+            let [least, mean, most] =
+                ["minimum", "average", "maximum"].map(|name| number(follower, &format!("/latency/{name}")));
+            assert!(0.0 < least && least <= mean && mean <= most && most < 60_000.0, "{told}");
+            assert!(number(follower, "/latency/standardDeviation") >= 0.0, "{told}");
+            let current = number(follower, "/latency/current");
+            assert!(least <= current && current <= most, "{told}");
+            assert!(number(follower, "/counts/success") >= 10.0, "{told}");
+        }
+    }
+    assert_eq!(led, 1);
 }

@@ -439,6 +439,11 @@ pub enum Action {
         /// Why.
         error: RequestError,
     },
+    /// A unit is in memory that was not.
+    Loaded {
+        /// The unit.
+        unit: UnitName,
+    },
     /// Something that systemctl can see changed.
     Changed {
         /// The unit.

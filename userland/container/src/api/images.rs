@@ -11,6 +11,8 @@ use super::filters::Filters;
 use super::request::Request;
 use crate::reference::Reference;
 use crate::store::Store;
+use crate::store::description::{describe, names};
+use crate::store::history::steps;
 use crate::store::image::Image;
 
 /// The image of this name.
@@ -25,26 +27,21 @@ pub fn find(store: &Store, name: &str) -> Result<Image, Failure> {
     store.find_image(name)?.ok_or_else(missing)
 }
 
-/// The names and digests of one image.
-fn names(images: &[Image], id: &str) -> (Vec<String>, Vec<String>) {
-    let (mut tags, mut digests) = (Vec::new(), Vec::new());
-    for image in images.iter().filter(|image| image.id == id) {
-        let Ok(reference) = image.reference.parse::<Reference>() else { continue };
-        if reference.digest().is_none() {
-            tags.push(reference.familiar());
-        }
-        digests.push(format!("{}@{}", reference.familiar_repository(), image.manifest));
-    }
-    digests.sort();
-    digests.dedup();
-    (tags, digests)
-}
-
 /// The configuration of an image as its makers wrote it.
 fn document(store: &Store, image: &Image) -> Result<Value, Failure> {
     let bytes =
         store.blob(&image.id)?.ok_or_else(|| Failure::internal("the image's configuration is missing"))?;
     Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// What an image says about how to run it.
+///
+/// # Errors
+/// When its configuration is missing.
+pub fn run_config(store: &Store, id: &str) -> Result<Value, Failure> {
+    let bytes = store.blob(id)?.ok_or_else(|| Failure::internal("the image's configuration is missing"))?;
+    let mut document: Value = serde_json::from_slice(&bytes)?;
+    Ok(document.get_mut("config").map(Value::take).filter(Value::is_object).unwrap_or_else(|| json!({})))
 }
 
 /// All images, as lists show them.
@@ -162,42 +159,23 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// `images/NAME/json`
 pub fn inspect(api: &Api, name: &str) -> Answer {
     let store = api.store()?;
-    let image = find(&store, name)?;
-    let document = document(&store, &image)?;
-    let (tags, digests) = names(&store.images()?, &image.id);
-    let field = |name: &str| document.get(name).cloned().unwrap_or(json!(""));
-    json_ok(&json!({
-        "Id": image.id, "RepoTags": tags, "RepoDigests": digests, "Parent": "", "Comment": field("comment"),
-        "Created": field("created"), "DockerVersion": field("docker_version"), "Author": field("author"),
-        "Config": document.get("config").filter(|config| config.is_object()).cloned().unwrap_or_else(|| json!({})),
-        "Architecture": field("architecture"), "Os": field("os"), "Size": image.size, "VirtualSize": image.size,
-        "GraphDriver": { "Name": "overlay2", "Data": null },
-        "RootFS": {
-            "Type": "layers", "Layers": document.pointer("/rootfs/diff_ids").cloned().unwrap_or_else(|| json!([])),
-        },
-        "Metadata": { "LastTagTime": super::time::NEVER },
-    }))
+    json_ok(&describe(&store, &find(&store, name)?)?)
 }
 
 /// `images/NAME/history`: the newest step first; steps that made no layer have no size.
 pub fn history(api: &Api, name: &str) -> Answer {
     let store = api.store()?;
     let image = find(&store, name)?;
-    let document = document(&store, &image)?;
     let (tags, _) = names(&store.images()?, &image.id);
-    let steps = document.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut layers = store.layers(&store.config(&image)?)?.into_iter();
-    let mut list = Vec::new();
-    for step in steps {
-        let made = step.get("empty_layer").and_then(Value::as_bool) != Some(true);
-        let size = if made { layers.next().map_or(0, |layer| super::volumes::size(&layer)) } else { 0 };
-        let created = super::time::parse(text(&step, "created")).map_or(0, jiff::Timestamp::as_second);
-        list.push(json!({
-            "Id": "<missing>", "Created": created, "CreatedBy": text(&step, "created_by"), "Tags": null,
-            "Size": size, "Comment": text(&step, "comment"),
-        }));
-    }
-    list.reverse();
+    let mut list: Vec<Value> = steps(&store, &image)?
+        .into_iter()
+        .map(|step| {
+            json!({
+                "Id": "<missing>", "Created": step.created, "CreatedBy": step.by, "Tags": null,
+                "Size": step.size, "Comment": step.comment,
+            })
+        })
+        .collect();
     if let Some(newest) = list.first_mut() {
         super::system::set(newest, "Id", json!(image.id));
         super::system::set(newest, "Tags", json!(tags));
@@ -277,7 +255,7 @@ pub fn prune(api: &Api, filters: Option<&str>) -> Answer {
     let filters = Filters::read(filters, &["dangling", "until", "label", "label!"])?;
     let store = api.store()?;
     let used = api.containers().images();
-    let before = super::volumes::size(&store.root().join("layers"));
+    let before = crate::store::size_of(&store.root().join("layers"));
     let mut done = Vec::new();
     if filters.switch("dangling") == Some(false) {
         for image in store.images()?.iter().filter(|image| !used.contains(&image.id)) {
@@ -290,7 +268,7 @@ pub fn prune(api: &Api, filters: Option<&str>) -> Answer {
         }
     }
     store.clear(|| api.containers().images())?;
-    let after = super::volumes::size(&store.root().join("layers"));
+    let after = crate::store::size_of(&store.root().join("layers"));
     json_ok(&json!({ "ImagesDeleted": done, "SpaceReclaimed": before.saturating_sub(after) }))
 }
 

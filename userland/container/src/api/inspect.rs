@@ -190,8 +190,8 @@ pub fn inspect(api: &Api, name: &str, size: bool) -> Answer {
         set(state, "Health", serde_json::to_value(health)?);
     }
     if size {
-        set(&mut value, "SizeRw", json!(super::volumes::size(&dir.join("upper"))));
-        set(&mut value, "SizeRootFs", json!(super::volumes::size(&dir.join("upper"))));
+        set(&mut value, "SizeRw", json!(crate::store::size_of(&dir.join("upper"))));
+        set(&mut value, "SizeRootFs", json!(crate::store::size_of(&dir.join("upper"))));
     }
     if state.started.is_none() {
         set(&mut value, "Driver", json!("overlay2"));

@@ -4,7 +4,7 @@
 //! time, and containers go on. What it asks the machine for:
 //!
 //! - [`serve`] takes connections from the sockets it was handed, [`route`] finds who answers.
-//! - [`system`], [`images`], [`containers`], [`networks`], [`volumes`] read and change what lasts.
+//! - [`system`], [`images`], [`archives`], [`transfer`], [`containers`], [`networks`], [`volumes`] read and change what lasts.
 //! - [`create`] turns a request into an OCI configuration and a record; [`inspect`] tells it again.
 //! - [`launch`] starts the container's [`supervisor`]: a transient unit of PID 1, or where there is none of our
 //!   kind, a process of its own. It keeps the container's streams, writes its [`logs`], and takes clients
@@ -17,6 +17,7 @@
 
 pub mod answer;
 pub(crate) mod archive;
+mod archives;
 mod attach;
 mod containers;
 pub(crate) mod create;
@@ -34,7 +35,6 @@ mod mounts;
 pub(crate) mod network_request;
 pub(crate) mod networks;
 mod processes;
-mod pull;
 mod request;
 mod route;
 mod serve;
@@ -43,6 +43,7 @@ mod stats;
 pub mod supervisor;
 mod system;
 mod time;
+mod transfer;
 mod update;
 pub(crate) mod volumes;
 

@@ -58,6 +58,13 @@ impl Request {
         self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// All values of the query under one name.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        let pairs = self.http.uri().query().unwrap_or_default().split('&');
+        let values = pairs.filter_map(|pair| pair.split_once('=').filter(|(known, _)| *known == name));
+        values.filter_map(|(_, value)| decode(value, true)).filter(|value| !value.is_empty()).collect()
+    }
+
     /// A switch of the query, as Docker reads them.
     pub fn flag(&self, name: &str) -> bool {
         let value = self.value(name).unwrap_or_default().to_ascii_lowercase();

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::answer::{Answer, Content, Failure, empty, json_ok};
 use super::request::{Request, blocking};
 use super::{
-    Api, archive, attach, containers, create, events, exec, images, inspect, join, launch, lifecycle, logs,
-    network_request, networks, processes, pull, stats, system, update, volumes,
+    Api, archive, archives, attach, containers, create, events, exec, images, inspect, join, launch, lifecycle,
+    logs, network_request, networks, processes, stats, system, transfer, update, volumes,
 };
 
 /// Answers a request.
@@ -50,6 +50,7 @@ async fn route(api: &Arc<Api>, mut request: Request) -> Answer {
                  push to a registry that this one pulls from",
             ))
         }
+        ["commit"] if method == Method::POST => archives::commit(api, request).await,
         ["images", rest @ ..] => image(api, &method, rest, request).await,
         ["containers", rest @ ..] => container(api, &method, rest, request).await,
         ["exec", id, verb] => process(api, &method, id, verb, request).await,
@@ -72,7 +73,10 @@ async fn image(api: &Arc<Api>, method: &Method, path: &[&str], request: Request)
     let query = images::Query::from(&request);
     match (method.as_str(), path) {
         ("GET", ["json"]) => blocking(api, move |api| images::list(api, &query)).await,
-        ("POST", ["create"]) => pull::create(api, &request).await,
+        ("POST", ["create"]) if request.value("fromSrc").is_some() => archives::import(api, request).await,
+        ("POST", ["create"]) => transfer::create(api, &request).await,
+        ("POST", ["load"]) => archives::load(api, request).await,
+        ("GET", ["get"]) => archives::get(api, request.values("names")).await,
         ("POST", ["prune"]) => blocking(api, move |api| images::prune(api, query.filters.as_deref())).await,
         ("GET", ["search"]) => Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "registries are not searched")),
         // What names an image has slashes of its own.
@@ -80,6 +84,7 @@ async fn image(api: &Arc<Api>, method: &Method, path: &[&str], request: Request)
             let (name, verb) = (name.join("/"), (*verb).to_owned());
             match (method.as_str(), verb.as_str()) {
                 ("GET", "json") => blocking(api, move |api| images::inspect(api, &name)).await,
+                ("GET", "get") => archives::get(api, vec![name]).await,
                 ("GET", "history") => blocking(api, move |api| images::history(api, &name)).await,
                 ("POST", "tag") => {
                     let repository = request.value("repo").map(str::to_owned);
@@ -88,9 +93,7 @@ async fn image(api: &Arc<Api>, method: &Method, path: &[&str], request: Request)
                     blocking(api, move |api| images::tag(api, &name, &repository, tag.as_deref())).await
                 }
                 ("DELETE", _) => remove_image(api, format!("{name}/{verb}"), &request).await,
-                ("POST", "push") => {
-                    Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "images are not pushed from here"))
-                }
+                ("POST", "push") => transfer::push(api, &name, &request).await,
                 _ => not_here(),
             }
         }

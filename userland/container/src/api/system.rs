@@ -123,7 +123,7 @@ pub fn disk_usage(api: &Api) -> Answer {
         set(
             &mut one,
             "SizeRw",
-            json!(super::volumes::size(&api.containers().dir(&container.record.id).join("upper"))),
+            json!(crate::store::size_of(&api.containers().dir(&container.record.id).join("upper"))),
         );
         set(&mut one, "SizeRootFs", json!(0));
         containers.push(one);

@@ -209,7 +209,7 @@ pub fn prune(api: &Api, filters: Option<&str>) -> Answer {
     for name in names(&api.places) {
         let Ok(volume) = read(&api.places, &name) else { continue };
         if (all || volume.anonymous) && filters.labels(&volume.labels) && users(api, &name)?.is_empty() {
-            bytes += size(&root(&api.places).join(&name));
+            bytes += crate::store::size_of(&root(&api.places).join(&name));
             destroy(&api.places, &name)?;
             gone.push(name);
         }
@@ -227,27 +227,10 @@ pub fn with_sizes(api: &Api) -> Result<Vec<Value>, Failure> {
         let Ok(volume) = read(&api.places, &name) else { continue };
         let mut told = told(&api.places, &name, &volume);
         let usage = json!({
-            "Size": size(&root(&api.places).join(&name).join("_data")), "RefCount": users(api, &name)?.len(),
+            "Size": crate::store::size_of(&root(&api.places).join(&name).join("_data")), "RefCount": users(api, &name)?.len(),
         });
         super::system::set(&mut told, "UsageData", usage);
         list.push(told);
     }
     Ok(list)
-}
-
-/// Bytes of all files below a directory.
-#[must_use]
-pub fn size(dir: &Path) -> u64 {
-    let mut left = vec![dir.to_owned()];
-    let mut bytes = 0_u64;
-    while let Some(dir) = left.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(kind) if kind.is_dir() => left.push(entry.path()),
-                Ok(file) if file.is_file() => bytes = bytes.saturating_add(file.len()),
-                _ => {}
-            }
-        }
-    }
-    bytes
 }

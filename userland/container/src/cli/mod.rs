@@ -8,6 +8,7 @@ pub mod dockerd;
 pub mod rkt;
 pub mod runc;
 pub mod show;
+pub mod toolbox;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,12 @@ pub enum CliError {
     /// The registry and what comes from it.
     #[error(transparent)]
     Pull(#[from] PullError),
+    /// The way to a registry.
+    #[error(transparent)]
+    Push(#[from] crate::push::PushError),
+    /// Images in files.
+    #[error(transparent)]
+    Archive(#[from] crate::archive::ArchiveError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -94,7 +101,7 @@ pub(crate) fn image_or_pull(store: &Store, name: &str) -> Result<Image, CliError
     }
     let reference: Reference = name.parse()?;
     eprintln!("Unable to find image '{}' locally", reference.familiar());
-    let pulled = pull(store, &reference, &mut |progress| eprintln!("{}", describe(&progress)))?;
+    let pulled = pull(store, &reference, None, &mut |progress| eprintln!("{}", describe(&progress)))?;
     Ok(pulled.image)
 }
 
@@ -105,7 +112,7 @@ pub(crate) fn pull_and_tell(store: &Store, reference: &Reference, quiet: bool) -
             show::line(&describe(&progress));
         }
     };
-    Ok(pull(store, reference, &mut tell)?)
+    Ok(pull(store, reference, None, &mut tell)?)
 }
 
 fn describe(progress: &Progress) -> String {

@@ -21,12 +21,13 @@ use tar::EntryType;
 
 use super::Limits;
 use super::metered::Metered;
+use super::recipe::Shared;
 use super::whiteout::{Meaning, meaning};
 
 const COPY_BUFFER: usize = 256 << 10;
 const HOLE: usize = 4096;
-const XATTR_PREFIX: &str = "SCHILY.xattr.";
-const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
+pub(super) const XATTR_PREFIX: &str = "SCHILY.xattr.";
+pub(super) const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Why an archive cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +70,9 @@ pub enum ExtractError {
 }
 
 /// Writes one archive into one directory.
-pub(super) struct Extractor {
+pub(super) struct Extractor<'a> {
     root: OwnedFd,
+    recorder: Shared<'a>,
     limits: Limits,
     /// Whether names can be whiteouts: in a layer.
     whiteouts: bool,
@@ -88,10 +90,21 @@ struct Attributes {
     xattrs: Vec<(String, Vec<u8>)>,
 }
 
-impl Extractor {
-    pub(super) fn new(root: BorrowedFd<'_>, limits: Limits) -> Result<Self, ExtractError> {
+impl<'a> Extractor<'a> {
+    pub(super) fn new(
+        root: BorrowedFd<'_>,
+        limits: Limits,
+        recorder: Shared<'a>,
+    ) -> Result<Self, ExtractError> {
         let root = root.try_clone_to_owned().map_err(ExtractError::Archive)?;
-        Ok(Self { root, limits, whiteouts: true, times: Vec::new(), buffer: vec![0; COPY_BUFFER] })
+        Ok(Self {
+            root,
+            recorder,
+            limits,
+            whiteouts: true,
+            times: Vec::new(),
+            buffer: vec![0; COPY_BUFFER],
+        })
     }
 
     /// The same for an archive that is no layer: every name is a plain one.
@@ -162,15 +175,22 @@ impl Extractor {
             move |error: Errno| write_error(operation, &path, error)
         };
         if kind == EntryType::Directory {
-            make_room_for_dir(&parent, &name).map_err(wrote("replace"))?;
+            if make_room_for_dir(&parent, &name).map_err(wrote("replace"))? {
+                self.recorder.borrow_mut().give_up();
+            }
             return self.finish_dir(&path, attributes);
         }
-        make_room(&self.root, &parent, &name, &path)?;
+        if make_room(&parent, &name, &path)? {
+            self.recorder.borrow_mut().give_up();
+        }
         match kind {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 let flags =
                     OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = openat(&parent, &name, flags, Mode::RUSR | Mode::WUSR).map_err(wrote("create"))?;
+                if kind != EntryType::GNUSparse {
+                    self.recorder.borrow_mut().file(&path, entry.size());
+                }
                 self.content(entry, &file, &path)?;
                 finish_file(&file, &attributes).map_err(wrote("set the attributes of"))
             }
@@ -375,7 +395,7 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>, path: &Path) -> Result<Att
 }
 
 /// Attributes that describe a file, but none that steer the file system or a security module.
-fn may_set(name: &str) -> bool {
+pub(super) fn may_set(name: &str) -> bool {
     name == "security.capability" || (name.starts_with("user.") && !name.starts_with("user.overlay."))
 }
 
@@ -390,33 +410,35 @@ fn parse_time(text: &str) -> Option<Timespec> {
     Some(Timespec { tv_sec: seconds, tv_nsec: nanos })
 }
 
-/// Sees to it that `name` is a directory of its own, keeping one that is there.
-fn make_room_for_dir(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+/// Sees to it that `name` is a directory of its own, keeping one that is there. Returns whether it was a file.
+fn make_room_for_dir(parent: &OwnedFd, name: &OsStr) -> Result<bool, Errno> {
     let mode = Mode::from_raw_mode(0o755);
     match mkdirat(parent, name, mode) {
         Err(Errno::EXIST) => {
             let found = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
             if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-                return Ok(());
+                return Ok(false);
             }
             unlinkat(parent, name, AtFlags::empty())?;
-            mkdirat(parent, name, mode)
+            mkdirat(parent, name, mode).map(|()| true)
         }
-        other => other,
+        other => other.map(|()| false),
     }
 }
 
-/// Sees to it that nothing is called `name`.
-fn make_room(root: &OwnedFd, parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<(), ExtractError> {
-    let _ = root;
-    match unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        // An empty directory may become a file; a full one may not: no honest archive does that.
-        Err(Errno::ISDIR) => {
-            unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(|error| write_error("replace", path, error))
-        }
-        Err(error) => Err(write_error("replace", path, error)),
-    }
+/// Sees to it that nothing is called `name`. Returns whether something was that the archive had put there.
+fn make_room(parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<bool, ExtractError> {
+    let wrote = |error| write_error("replace", path, error);
+    let found = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(false),
+        other => other.map_err(wrote)?,
+    };
+    // An empty directory may become a file; a full one may not: no honest archive does that.
+    let directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    unlinkat(parent, name, flags).map_err(wrote)?;
+    let whiteout = FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice && found.st_rdev == 0;
+    Ok(!whiteout)
 }
 
 /// The owner first, since changing it clears set-user-id bits and capabilities.

@@ -2,20 +2,25 @@
 //!
 //! One pass: the compressed bytes are hashed as they come, decompressed, hashed again, and their tar
 //! entries written beneath a directory descriptor ([`extract`]). Only if both digests are right at the
-//! end may the caller keep the directory. Sources: OCI image specification, "Image Layer Filesystem
+//! end may the caller keep the directory. Going the other way, [`recipe`] makes the archive again. Sources: OCI image specification, "Image Layer Filesystem
 //! Changeset"; kernel documentation of overlayfs, "whiteouts and opaque directories".
 
+pub mod compressed;
 pub mod extract;
 mod metered;
+pub mod pack;
+pub mod recipe;
+pub mod take;
 mod whiteout;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
 use crate::registry::manifest::Compression;
 use crate::store::digest::{BadDigest, Sha256};
 use extract::{ExtractError, Extractor};
 use metered::Metered;
+use recipe::{Recorded, Recorder};
 
 /// How much a layer may become before it is taken for a bomb.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +42,8 @@ impl Default for Limits {
 pub struct Expected {
     /// Digest of the bytes as transferred; none for an archive that is checked as a whole otherwise.
     pub blob: Option<String>,
-    /// Digest of the tar archive.
-    pub diff_id: String,
+    /// Digest of the tar archive; none for one that is new here.
+    pub diff_id: Option<String>,
     /// How the bytes are compressed.
     pub compression: Compression,
 }
@@ -70,9 +75,32 @@ pub enum LayerError {
         /// What is wrong.
         source: io::Error,
     },
+    /// The place where it is unpacked.
+    #[error("{path}: {source}")]
+    Staging {
+        /// What cannot be made or written.
+        path: std::path::PathBuf,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
 }
 
-/// Unpacks a layer into the empty directory `dir` and checks that it is the expected one.
+/// What a layer turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Digest of its tar archive.
+    pub diff_id: String,
+    /// Bytes of its tar archive.
+    pub size: u64,
+    /// Whether there is a recipe for making the archive again.
+    pub recipe: bool,
+}
+
+/// Unpacks a layer into the empty directory `dir` and checks that it is the expected one. How its archive is
+/// made again goes to `recipe`.
 ///
 /// # Errors
 /// When it is not. `dir` then holds rubbish and must be thrown away.
@@ -81,40 +109,47 @@ pub fn unpack(
     expected: &Expected,
     limits: Limits,
     dir: impl AsFd,
-) -> Result<(), LayerError> {
-    let diff_id = || expected.diff_id.clone();
+    recipe: Option<&mut dyn Write>,
+) -> Result<Unpacked, LayerError> {
+    let diff_id = || expected.diff_id.clone().unwrap_or_else(|| "of this archive".to_owned());
     let stream = |source| LayerError::Stream { diff_id: diff_id(), source };
     let mut blob = Hashed::new(input);
-    let found = {
-        let plain: Box<dyn Read + '_> = match expected.compression {
-            Compression::None => Box::new(&mut blob),
-            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&mut blob)),
-            Compression::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::new(&mut blob).map_err(stream)?;
-                // A frame may ask for a window of gigabytes; 128 MiB is what tools agree on.
-                decoder.window_log_max(27).map_err(stream)?;
-                Box::new(decoder)
-            }
-        };
-        let metered = Metered::new(Hashed::new(plain));
-        let mut extractor = Extractor::new(dir.as_fd(), limits)
+    let recorder = Recorder::new(recipe);
+    let (found, size) = {
+        let plain = compressed::plain(&mut blob, expected.compression).map_err(stream)?;
+        let metered = Metered::new(Recorded::new(Hashed::new(plain), recorder.clone()));
+        let mut extractor = Extractor::new(dir.as_fd(), limits, recorder.clone())
             .map_err(|source| LayerError::Extract { diff_id: diff_id(), source })?;
         let tar =
             extractor.run(metered).map_err(|source| LayerError::Extract { diff_id: diff_id(), source })?;
-        tar.into_inner().finish(limits.bytes).map_err(stream)?
+        let mut tar = tar.into_inner();
+        drain(&mut tar, limits.bytes).map_err(stream)?;
+        tar.into_inner().finish()
     };
-    let compared = |expected: &str, found: String| {
+    let recipe = recorder.borrow_mut().finish().map_err(stream)?;
+    let compared = |expected: &str, found: &str| {
         if expected == found {
             return Ok(());
         }
-        let source = BadDigest { expected: expected.to_owned(), found };
+        let source = BadDigest { expected: expected.to_owned(), found: found.to_owned() };
         Err(LayerError::Digest { diff_id: diff_id(), source })
     };
-    let blob = blob.finish(limits.bytes).map_err(stream)?;
+    drain(&mut blob, limits.bytes).map_err(stream)?;
     if let Some(expected) = &expected.blob {
-        compared(expected, blob)?;
+        compared(expected, &blob.finish().0)?;
     }
-    compared(&expected.diff_id, found)
+    if let Some(expected) = &expected.diff_id {
+        compared(expected, &found)?;
+    }
+    Ok(Unpacked { diff_id: found, size, recipe })
+}
+
+/// Reads what is left, which must be less than `limit` bytes.
+fn drain(reader: &mut impl Read, limit: u64) -> io::Result<()> {
+    if io::copy(&mut reader.take(limit), &mut io::sink())? == limit {
+        return Err(io::Error::other("too much data after the end of the archive"));
+    }
+    Ok(())
 }
 
 /// Unpacks an archive of files into a directory that may have some already: those of the same name are replaced.
@@ -127,7 +162,7 @@ pub fn unpack_files(input: impl Read, limits: Limits, dir: impl AsFd) -> io::Res
     let gzip = io::BufRead::fill_buf(&mut input)?.starts_with(&[0x1f, 0x8b]);
     let plain: Box<dyn Read + '_> =
         if gzip { Box::new(flate2::read::MultiGzDecoder::new(input)) } else { Box::new(input) };
-    let mut extractor = Extractor::new(dir.as_fd(), limits).map_err(io::Error::other)?.plain();
+    let mut extractor = Extractor::new(dir.as_fd(), limits, Recorder::new(None)).map_err(io::Error::other)?.plain();
     extractor.run(Metered::new(plain)).map(drop).map_err(io::Error::other)
 }
 
@@ -135,20 +170,17 @@ pub fn unpack_files(input: impl Read, limits: Limits, dir: impl AsFd) -> io::Res
 struct Hashed<R> {
     inner: R,
     sha256: Sha256,
+    size: u64,
 }
 
 impl<R: Read> Hashed<R> {
     fn new(inner: R) -> Self {
-        Self { inner, sha256: Sha256::default() }
+        Self { inner, sha256: Sha256::default(), size: 0 }
     }
 
-    /// Reads what is left, at most `limit` bytes, and returns the digest of it all.
-    fn finish(mut self, limit: u64) -> io::Result<String> {
-        let rest = io::copy(&mut (&mut self).take(limit), &mut io::sink())?;
-        if rest == limit {
-            return Err(io::Error::other("too much data after the end of the archive"));
-        }
-        Ok(self.sha256.finish())
+    /// The digest and the number of the bytes that passed.
+    fn finish(self) -> (String, u64) {
+        (self.sha256.finish(), self.size)
     }
 }
 
@@ -156,6 +188,7 @@ impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.sha256.update(buffer.get(..read).unwrap_or_default());
+        self.size += read as u64;
         Ok(read)
     }
 }

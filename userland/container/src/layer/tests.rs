@@ -61,8 +61,8 @@ impl Tar {
 }
 
 fn unpack_into(dir: &Path, bytes: &[u8], limits: Limits) -> Result<(), LayerError> {
-    let expected = Expected { blob: None, diff_id: Sha256::of(bytes), compression: Compression::None };
-    unpack(bytes, &expected, limits, File::open(dir).unwrap())
+    let expected = Expected { blob: None, diff_id: Some(Sha256::of(bytes)), compression: Compression::None };
+    unpack(bytes, &expected, limits, File::open(dir).unwrap(), None).map(drop)
 }
 
 /// A directory `layer` to unpack in, beside a file `outside` that must stay as it is.
@@ -237,8 +237,10 @@ fn a_long_name_without_end_takes_no_memory() {
     header.set_cksum();
     let endless = header.as_bytes().as_slice().chain(io::repeat(b'a').take(60 << 30));
     let dir = tempfile::tempdir().unwrap();
-    let expected = Expected { blob: None, diff_id: "sha256:0".to_owned(), compression: Compression::None };
-    let refused = unpack(endless, &expected, Limits::default(), File::open(dir.path()).unwrap()).unwrap_err();
+    let expected =
+        Expected { blob: None, diff_id: Some("sha256:0".to_owned()), compression: Compression::None };
+    let refused =
+        unpack(endless, &expected, Limits::default(), File::open(dir.path()).unwrap(), None).unwrap_err();
     assert!(refused.to_string().contains("2 MiB"), "{refused}");
 }
 
@@ -251,19 +253,19 @@ fn both_digests_must_be_right() {
     let zstd = zstd::encode_all(tar.as_slice(), 1).unwrap();
     let right = |packed: &[u8], compression| Expected {
         blob: Some(Sha256::of(packed)),
-        diff_id: Sha256::of(&tar),
+        diff_id: Some(Sha256::of(&tar)),
         compression,
     };
     let take = |packed: &[u8], expected: &Expected| {
         let dir = tempfile::tempdir().unwrap();
-        unpack(packed, expected, Limits::default(), File::open(dir.path()).unwrap())
+        unpack(packed, expected, Limits::default(), File::open(dir.path()).unwrap(), None).map(drop)
     };
     take(&packed, &right(&packed, Compression::Gzip)).unwrap();
     take(&zstd, &right(&zstd, Compression::Zstd)).unwrap();
     let gzip = right(&packed, Compression::Gzip);
     let wrong_blob = Expected { blob: Some(Sha256::of(b"other")), ..gzip.clone() };
     assert!(matches!(take(&packed, &wrong_blob), Err(LayerError::Digest { .. })));
-    let wrong_diff = Expected { diff_id: Sha256::of(b"other"), ..gzip.clone() };
+    let wrong_diff = Expected { diff_id: Some(Sha256::of(b"other")), ..gzip.clone() };
     assert!(matches!(take(&packed, &wrong_diff), Err(LayerError::Digest { .. })));
     assert!(take(&packed[..packed.len() / 2], &gzip).is_err(), "torn");
     assert!(take(&[&packed[..], b"more"].concat(), &gzip).is_err(), "rubbish after the end");
@@ -278,4 +280,109 @@ proptest! {
         let _ = unpack_into(dir.path(), &Tar::new().file("x", b"y").bytes().iter().zip(bytes.iter().cycle())
             .map(|(a, b)| if *b == 0 { a ^ 1 } else { *a }).collect::<Vec<_>>(), Limits::default());
     }
+}
+
+/// Unpacks into a store and makes the archive again.
+fn made_again(bytes: &[u8]) -> Result<Vec<u8>, recipe::RecipeError> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = crate::store::Store::open(dir.path()).unwrap();
+    let expected = Expected { blob: None, diff_id: None, compression: Compression::None };
+    let (staging, unpacked) = take::take(&store, bytes, &expected, Limits::default()).unwrap();
+    assert_eq!((&unpacked.diff_id, unpacked.size), (&Sha256::of(bytes), bytes.len() as u64));
+    store.commit(staging, &unpacked.diff_id).unwrap();
+    let mut again = Vec::new();
+    recipe::archive(&store, &unpacked.diff_id, &mut again)?;
+    assert_eq!(recipe::size(&store, &unpacked.diff_id)?, unpacked.size);
+    Ok(again)
+}
+
+#[test]
+fn an_archive_is_made_again_byte_for_byte() {
+    if !is_root() {
+        return;
+    }
+    let long = "d/".repeat(80);
+    let sparse = [vec![0; 1 << 20], b"end".to_vec()].concat();
+    let tar = Tar::new()
+        .dir("usr/")
+        .dir("usr/lib/")
+        .link("lib", "usr/lib")
+        .file("lib/through-a-link", b"content")
+        .file("empty", b"")
+        .file("usr/block", &[7; 512])
+        .file("usr/large", &[9; 700_001])
+        .file("usr/sparse", &sparse)
+        .attribute("path", format!("{long}named").as_bytes())
+        .file("x", b"by an extended header")
+        .attribute("SCHILY.xattr.user.a", b"b")
+        .file("with-attribute", b"c")
+        .entry(EntryType::Link, "hard", "usr/block", b"")
+        .entry(EntryType::Fifo, "fifo", "", b"")
+        .file("usr/.wh.gone", b"")
+        .file("usr/.wh..wh..opq", b"")
+        .file(".wh..wh.plnk", b"bookkeeping has content")
+        .file(".wh.back", b"")
+        .file("back", b"hidden below, there again")
+        .bytes();
+    let padded = [&tar[..], &[0; 10_240]].concat();
+    for bytes in [&tar, &padded, &tar[..tar.len() - 1024].to_vec()] {
+        assert!(made_again(bytes).unwrap() == *bytes, "not the same");
+    }
+}
+
+#[test]
+fn an_archive_with_a_file_twice_has_no_recipe() {
+    let tar = Tar::new().file("a", b"first").file("a", b"second").bytes();
+    assert!(matches!(made_again(&tar), Err(recipe::RecipeError::NoRecipe(_))));
+}
+
+#[test]
+fn what_overlayfs_wrote_becomes_a_layer_and_the_same_directory_again() {
+    use rustix::fs::{XattrFlags, makedev, mknodat, setxattr};
+    if !is_root() {
+        return;
+    }
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |name: &str| from.path().join(name);
+    fs::create_dir_all(at("dir/sub")).unwrap();
+    fs::create_dir(at("opaque")).unwrap();
+    setxattr(at("opaque"), extract::OVERLAY_OPAQUE, b"y", XattrFlags::empty()).unwrap();
+    let long = format!("dir/{}", "n".repeat(200));
+    for name in ["dir/file", "opaque/new", &long] {
+        fs::write(at(name), name).unwrap();
+    }
+    fs::write(at("empty"), "").unwrap();
+    fs::set_permissions(at("dir/file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    std::os::unix::fs::chown(at("dir/file"), Some(3_000_000), Some(7)).unwrap();
+    fs::set_permissions(at("dir/file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    setxattr(at("dir/file"), "user.a", b"b\0c", XattrFlags::empty()).unwrap();
+    fs::hard_link(at("dir/file"), at("dir/sub/link")).unwrap();
+    std::os::unix::fs::symlink("t".repeat(150), at("symlink")).unwrap();
+    let root = File::open(from.path()).unwrap();
+    mknodat(&root, "gone", rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::empty(), 0).unwrap();
+    let null = makedev(1, 3);
+    mknodat(&root, "null", rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::RUSR, null).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+
+    let bytes = pack::pack(&root, Vec::new()).unwrap();
+    assert_eq!(pack::pack(&root, Vec::new()).unwrap(), bytes, "always the same");
+    unpack_into(to.path(), &bytes, Limits::default()).unwrap();
+    let made = File::open(to.path()).unwrap();
+    assert_eq!(pack::pack(&made, Vec::new()).unwrap(), bytes, "and back");
+    let there = |name: &str| fs::symlink_metadata(to.path().join(name)).unwrap();
+    assert_eq!((there("dir/file").uid(), there("dir/file").mode() & 0o7777), (3_000_000, 0o4755));
+    assert_eq!(there("dir/file").ino(), there("dir/sub/link").ino());
+    assert!(there("gone").file_type().is_char_device() && there("gone").rdev() == 0);
+    assert!(!to.path().join("socket").exists());
+
+    // Another program's idea of the archive.
+    let path = from.path().with_extension("tar");
+    fs::write(&path, &bytes).unwrap();
+    let listed = std::process::Command::new("tar").arg("tf").arg(&path).output().unwrap();
+    fs::remove_file(&path).unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for name in [".wh.gone", "opaque/.wh..wh..opq", &long, "dir/sub/link"] {
+        assert!(listed.lines().any(|line| line == name), "no {name} in {listed}");
+    }
+    assert!(!listed.contains("socket"));
 }

@@ -5,8 +5,8 @@
 
 use super::extract::ExtractError;
 
-const PREFIX: &str = ".wh.";
-const OPAQUE: &str = ".wh..wh..opq";
+pub(super) const PREFIX: &str = ".wh.";
+pub(super) const OPAQUE: &str = ".wh..wh..opq";
 const RESERVED: &str = ".wh..wh.";
 
 /// What a file name in a layer means.

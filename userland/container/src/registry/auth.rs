@@ -9,8 +9,8 @@
 use std::path::PathBuf;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use super::http::{Http, HttpError, Url};
 
@@ -61,6 +61,12 @@ pub enum Challenge {
 }
 
 impl Challenge {
+    /// The challenge of an answer that we can answer.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        Self::choose(headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()))
+    }
+
     /// The challenge that we can answer, tokens first.
     pub fn choose<'a>(headers: impl Iterator<Item = &'a str>) -> Option<Self> {
         let all: Vec<Self> = headers.filter_map(Self::parse).collect();
@@ -137,6 +143,38 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// A name and its password.
+    #[must_use]
+    pub fn new(user: &str, password: &str) -> Self {
+        Self { user: user.to_owned(), password: password.to_owned() }
+    }
+
+    /// What a client of the Docker Engine API sends along in `X-Registry-Auth`; none if it is anonymous.
+    ///
+    /// # Errors
+    /// When it is not base64 of JSON.
+    pub fn from_header(header: &str) -> Result<Option<Self>, String> {
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default)]
+        struct Sent {
+            username: String,
+            password: String,
+            auth: String,
+        }
+        let bytes =
+            URL_SAFE_NO_PAD.decode(header.trim_end_matches('=')).map_err(|error| error.to_string())?;
+        if bytes.is_empty() || bytes == b"null" {
+            return Ok(None);
+        }
+        let sent: Sent = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if sent.username.is_empty() && !sent.auth.is_empty() {
+            return decode(&sent.auth)
+                .map(Some)
+                .ok_or_else(|| "auth is not base64 of USER:PASSWORD".to_owned());
+        }
+        Ok((!sent.username.is_empty()).then(|| Self::new(&sent.username, &sent.password)))
+    }
+
     /// The value of the `Authorization` header.
     #[must_use]
     pub fn basic(&self) -> String {
@@ -186,14 +224,18 @@ fn find(text: &[u8], endpoint: &str) -> Result<Option<Credentials>, String> {
         if !names.contains(&host) || entry.auth.is_empty() {
             continue;
         }
-        let decoded = STANDARD.decode(entry.auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let (user, password) = decoded
-            .as_deref()
-            .and_then(|text| text.split_once(':'))
-            .ok_or_else(|| format!("the entry of {server} is not the base64 form of USER:PASSWORD"))?;
-        return Ok(Some(Credentials { user: user.to_owned(), password: password.to_owned() }));
+        let found = decode(&entry.auth);
+        return found
+            .map(Some)
+            .ok_or_else(|| format!("the entry of {server} is not the base64 form of USER:PASSWORD"));
     }
     Ok(None)
+}
+
+fn decode(auth: &str) -> Option<Credentials> {
+    let text = String::from_utf8(STANDARD.decode(auth.trim()).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Credentials::new(user, password))
 }
 
 /// Gets a token and returns the value of the `Authorization` header.
@@ -205,7 +247,7 @@ pub async fn token(
     registry_scheme: &str,
     realm: &str,
     service: Option<&str>,
-    scope: &str,
+    scopes: &[String],
     credentials: Option<&Credentials>,
 ) -> Result<String, AuthError> {
     #[derive(serde::Deserialize)]
@@ -215,12 +257,13 @@ pub async fn token(
     }
     let refused = |why: String| AuthError::Refused { realm: realm.to_owned(), why };
     let server = |source| AuthError::Server { realm: realm.to_owned(), source };
-    let mut url = format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, escape(scope));
-    if let Some(service) = service {
-        url.push_str("&service=");
-        url.push_str(&escape(service));
+    let mut url = Url::parse(realm).map_err(server)?;
+    for scope in scopes {
+        url = url.with(&format!("scope={}", escape(scope))).map_err(server)?;
     }
-    let url = Url::parse(&url).map_err(server)?;
+    if let Some(service) = service {
+        url = url.with(&format!("service={}", escape(service))).map_err(server)?;
+    }
     if !url.is_secure() && registry_scheme == "https" {
         return Err(refused("it would take the credentials over plain HTTP; refused".to_owned()));
     }
@@ -287,6 +330,17 @@ mod tests {
         assert!(!format!("{hub:?}").contains("cret"));
         assert_eq!(find(text.as_bytes(), "quay.io").unwrap(), None);
         assert!(find(text.as_bytes(), "10.0.2.2:5000").unwrap_err().contains("10.0.2.2:5000"));
+    }
+
+    #[test]
+    fn a_client_of_the_api_sends_credentials_along() {
+        let header = |text: &str| base64::engine::general_purpose::URL_SAFE.encode(text);
+        let sent = |text: &str| Credentials::from_header(&header(text));
+        let me = Some(Credentials::new("me", "se:cret"));
+        assert_eq!(sent(r#"{"username":"me","password":"se:cret","serveraddress":"x"}"#), Ok(me.clone()));
+        assert_eq!(sent(&format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("me:se:cret"))), Ok(me));
+        assert_eq!((sent("{}"), sent("null"), sent("")), (Ok(None), Ok(None), Ok(None)));
+        assert!(sent("{").is_err() && Credentials::from_header("*").is_err());
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Which registries may be spoken to without TLS.
 //!
 //! Loopback addresses, as with Docker, and what `insecure-registries` in `/etc/docker/daemon.json` names:
-//! `HOST`, `HOST:PORT`, `ADDRESS:PORT` or a network as `10.0.0.0/8`. No other key of that file has a
-//! meaning here. Certificates that TLS shall trust beside the system's are read from
+//! `HOST`, `HOST:PORT`, `ADDRESS:PORT` or a network as `10.0.0.0/8`. `registry-mirrors` names, as URLs, who is
+//! asked before Docker Hub; one of `http` is spoken to without TLS. No other key of that file has a meaning
+//! here. Certificates that TLS shall trust beside the system's are read from
 //! `/etc/docker/certs.d/HOST:PORT/*.crt`.
 
 use std::net::IpAddr;
 use std::path::Path;
+
+use crate::reference::Reference;
 
 /// Where the administrator says what to trust.
 pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -17,6 +20,7 @@ const FILE_LIMIT: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     insecure: Vec<String>,
+    mirrors: Vec<String>,
 }
 
 /// The configuration is there but cannot be used.
@@ -49,9 +53,35 @@ impl Trust {
         struct Daemon {
             #[serde(rename = "insecure-registries", default)]
             insecure: Vec<String>,
+            #[serde(rename = "registry-mirrors", default)]
+            mirrors: Vec<String>,
         }
         let daemon: Daemon = serde_json::from_str(if text.trim().is_empty() { "{}" } else { text })?;
-        Ok(Self { insecure: daemon.insecure })
+        let mut trust = Self { insecure: daemon.insecure, mirrors: Vec::new() };
+        for url in daemon.mirrors {
+            let bare = url.trim_end_matches('/');
+            let (secure, host) = match (bare.strip_prefix("https://"), bare.strip_prefix("http://")) {
+                (Some(host), _) => (true, host),
+                (None, Some(host)) => (false, host),
+                // Another scheme shows by its slashes.
+                (None, None) => (true, bare),
+            };
+            if host.is_empty() || host.contains(['/', '@', '?', ' ']) {
+                let why = format!("registry-mirrors: {url:?} is not http[s]://HOST[:PORT]");
+                return Err(serde::de::Error::custom(why));
+            }
+            if !secure {
+                trust.insecure.push(host.to_owned());
+            }
+            trust.mirrors.push(host.to_owned());
+        }
+        Ok(trust)
+    }
+
+    /// Who is to be asked before the registry of this reference, as `HOST[:PORT]`.
+    #[must_use]
+    pub fn mirrors(&self, reference: &Reference) -> &[String] {
+        if reference.is_docker_hub() { &self.mirrors } else { &[] }
     }
 
     /// Whether this `HOST[:PORT]` may be spoken to without TLS.
@@ -128,6 +158,18 @@ mod tests {
             "localhost.evil:80",
         ] {
             assert!(!trust.allows_plain_http(no), "{no}");
+        }
+    }
+
+    #[test]
+    fn mirrors_are_for_docker_hub_alone() {
+        let trust =
+            Trust::parse(r#"{"registry-mirrors": ["https://m.example/", "http://10.0.2.2:5000"]}"#).unwrap();
+        assert_eq!(trust.mirrors(&"busybox".parse().unwrap()), ["m.example", "10.0.2.2:5000"]);
+        assert!(trust.mirrors(&"quay.io/a/b".parse().unwrap()).is_empty());
+        assert!(trust.allows_plain_http("10.0.2.2:5000") && !trust.allows_plain_http("m.example"));
+        for bad in ["ftp://m", "https://me@m", "https://m/prefix", ""] {
+            assert!(Trust::parse(&format!(r#"{{"registry-mirrors": [{bad:?}]}}"#)).is_err(), "{bad}");
         }
     }
 

@@ -11,20 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, LOCATION, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::body::Content;
 use super::config::host_of;
 
 const CONNECT: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(30);
+/// What a body that is sent needs at most, on a line not worth calling one: bytes a second.
+const SLOWEST: u64 = 16 << 10;
 const NEXT_CHUNK: Duration = Duration::from_secs(30);
 const REDIRECTS: usize = 5;
 const COMPLAINT_LIMIT: usize = 16 << 10;
@@ -128,6 +131,21 @@ impl Url {
         self.0.scheme_str() == Some("https")
     }
 
+    /// Whether both lead to the same host and port in the same way: what was told to one may be told to the other.
+    #[must_use]
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (self.is_secure(), self.host(), self.port()) == (other.is_secure(), other.host(), other.port())
+    }
+
+    /// The URL with one more pair in its query, which must not need escaping.
+    ///
+    /// # Errors
+    /// When it is no URL any more.
+    pub fn with(&self, pair: &str) -> Result<Self, HttpError> {
+        let text = self.0.to_string();
+        Self::parse(&format!("{text}{}{pair}", if text.contains('?') { '&' } else { '?' }))
+    }
+
     fn authority(&self) -> &str {
         self.0.authority().map_or("", |authority| authority.as_str())
     }
@@ -140,7 +158,11 @@ impl Url {
         self.0.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 })
     }
 
-    fn join(&self, location: &str) -> Result<Self, HttpError> {
+    /// Where a `Location` header leads, as seen from here.
+    ///
+    /// # Errors
+    /// When it is no URL that we can ask.
+    pub fn join(&self, location: &str) -> Result<Self, HttpError> {
         if location.starts_with("//") {
             return Self::parse(&format!("{}:{location}", self.0.scheme_str().unwrap_or("https")));
         }
@@ -193,10 +215,27 @@ impl Http {
     ///
     /// # Errors
     /// When no answer comes.
-    pub async fn get(&self, url: &Url, mut headers: HeaderMap) -> Result<Response, HttpError> {
+    pub async fn get(&self, url: &Url, headers: HeaderMap) -> Result<Response, HttpError> {
+        self.follow(&Method::GET, url, headers).await
+    }
+
+    /// Asks as [`Self::get`] does, but for the headers only.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn head(&self, url: &Url, headers: HeaderMap) -> Result<Response, HttpError> {
+        self.follow(&Method::HEAD, url, headers).await
+    }
+
+    async fn follow(
+        &self,
+        method: &Method,
+        url: &Url,
+        mut headers: HeaderMap,
+    ) -> Result<Response, HttpError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS {
-            let response = self.get_once(&url, &headers).await?;
+            let response = self.send(method, &url, &headers, &Content::Empty).await?;
             if !response.status().is_redirection() {
                 return Ok(response);
             }
@@ -208,7 +247,7 @@ impl Http {
             if url.is_secure() && !next.is_secure() {
                 return Err(HttpError::Redirect(location.chars().take(256).collect()));
             }
-            if (next.host(), next.port()) != (url.host(), url.port()) {
+            if !next.is_same_server(&url) {
                 headers.remove(AUTHORIZATION);
             }
             url = next;
@@ -216,10 +255,20 @@ impl Http {
         Err(HttpError::Redirect(url.0.to_string()))
     }
 
-    async fn get_once(&self, url: &Url, headers: &HeaderMap) -> Result<Response, HttpError> {
+    /// One request. A redirect is an answer like any other.
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn send(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        content: &Content,
+    ) -> Result<Response, HttpError> {
         let stream = connect(url.host(), url.port()).await?;
         if !url.is_secure() {
-            return ask(TokioIo::new(stream), url, headers).await;
+            return ask(TokioIo::new(stream), method, url, headers, content).await;
         }
         let host = url.host().to_owned();
         let name = ServerName::try_from(host.clone()).map_err(|_| HttpError::Url(host.clone()))?;
@@ -227,7 +276,7 @@ impl Http {
             .await
             .map_err(|_| HttpError::Late("TLS handshake"))?
             .map_err(|source| HttpError::Tls { host, source })?;
-        ask(TokioIo::new(stream), url, headers).await
+        ask(TokioIo::new(stream), method, url, headers, content).await
     }
 }
 
@@ -279,7 +328,13 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, HttpError> {
     Ok(found.iter().collect())
 }
 
-async fn ask<T>(io: T, url: &Url, headers: &HeaderMap) -> Result<Response, HttpError>
+async fn ask<T>(
+    io: T,
+    method: &Method,
+    url: &Url,
+    headers: &HeaderMap,
+    content: &Content,
+) -> Result<Response, HttpError>
 where
     T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -288,15 +343,17 @@ where
         .map_err(|_| HttpError::Late("handshake"))??;
     let connection = tokio::spawn(connection);
     let path = url.0.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(content.sending());
+    *request.method_mut() = method.clone();
     *request.uri_mut() = path.parse().map_err(|_| HttpError::Url(path.to_owned()))?;
     *request.headers_mut() = headers.clone();
     let host =
         HeaderValue::from_str(url.authority()).map_err(|_| HttpError::Url(url.authority().to_owned()))?;
     request.headers_mut().insert(HOST, host);
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    let patience = ANSWER + Duration::from_secs(content.length() / SLOWEST);
     let answer =
-        timeout(ANSWER, sender.send_request(request)).await.map_err(|_| HttpError::Late("answer"))??;
+        timeout(patience, sender.send_request(request)).await.map_err(|_| HttpError::Late("answer"))??;
     Ok(Response { answer, connection })
 }
 

@@ -3,30 +3,35 @@
 //! [`Registry`] speaks to one repository of one registry: it finds the scheme, answers challenges
 //! ([`auth`]), and hands out manifests, configurations and layers. Small things come whole with their
 //! digests checked; a layer comes as a stream of chunks whose digest the receiver checks
-//! ([`crate::layer`]). A stream that breaks off is taken up again where it broke.
+//! ([`crate::layer`]). A stream that breaks off is taken up again where it broke. [`upload`] is the way back.
 
 pub mod auth;
+pub mod body;
 pub mod config;
 pub mod http;
 pub mod manifest;
+pub mod upload;
 
-use hyper::StatusCode;
+use std::sync::{Mutex, PoisonError};
+
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE};
+use hyper::{Method, StatusCode};
 use oci_spec::image::Descriptor;
 use tokio::sync::mpsc::Sender;
 
 use crate::reference::Reference;
 use crate::store::digest::{BadDigest, Sha256};
-use auth::Challenge;
+use auth::{Challenge, Credentials};
+use body::Content;
 use config::Trust;
 use http::{Http, HttpError, Response, Url};
 use manifest::BadManifest;
 
 /// A manifest or index larger than this is refused, as Docker and containerd do.
-const MANIFEST_LIMIT: usize = 4 << 20;
+pub(crate) const MANIFEST_LIMIT: usize = 4 << 20;
 /// A larger image configuration is refused.
-const CONFIG_LIMIT: usize = 8 << 20;
+pub(crate) const CONFIG_LIMIT: usize = 8 << 20;
 /// How often a broken stream is taken up again.
 const RESUMES: u32 = 5;
 
@@ -91,10 +96,23 @@ pub enum RegistryError {
 pub struct Manifest {
     /// The digest of `bytes`.
     pub digest: String,
+    /// The digest of the index that led to it, if one did.
+    pub index: Option<String>,
     /// The document as the registry sent it.
     pub bytes: Vec<u8>,
     /// The same, parsed.
     pub parsed: oci_spec::image::ImageManifest,
+}
+
+/// What is wanted of a registry, and by whom.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Who asks; without it, whom the user's own configuration names.
+    pub credentials: Option<Credentials>,
+    /// Whether something will be pushed.
+    pub push: bool,
+    /// Other repositories of the same registry that layers may be taken from.
+    pub mounts: Vec<String>,
 }
 
 /// One repository on one registry.
@@ -104,7 +122,9 @@ pub struct Registry {
     endpoint: String,
     repository: String,
     scheme: &'static str,
-    authorization: Option<HeaderValue>,
+    access: Access,
+    /// A token lives for minutes; when it has expired, another one is got.
+    authorization: Mutex<Option<HeaderValue>>,
 }
 
 impl Registry {
@@ -114,8 +134,25 @@ impl Registry {
     ///
     /// # Errors
     /// When it cannot be reached or denies access.
-    pub async fn connect(reference: &Reference, trust: &Trust) -> Result<Self, RegistryError> {
-        let endpoint = reference.endpoint().to_owned();
+    pub async fn connect(
+        reference: &Reference,
+        trust: &Trust,
+        access: Access,
+    ) -> Result<Self, RegistryError> {
+        Self::connect_to(reference.endpoint(), reference, trust, access).await
+    }
+
+    /// Connects as [`Self::connect`] does, but to this `HOST[:PORT]`, which mirrors the reference's registry.
+    ///
+    /// # Errors
+    /// When it cannot be reached or denies access.
+    pub async fn connect_to(
+        endpoint: &str,
+        reference: &Reference,
+        trust: &Trust,
+        access: Access,
+    ) -> Result<Self, RegistryError> {
+        let endpoint = endpoint.to_owned();
         let http = Http::new(&endpoint)
             .map_err(|source| RegistryError::Http { registry: endpoint.clone(), source })?;
         let mut registry = Self {
@@ -123,7 +160,8 @@ impl Registry {
             endpoint,
             repository: reference.repository().to_owned(),
             scheme: "https",
-            authorization: None,
+            access,
+            authorization: Mutex::default(),
         };
         let ping = match registry.ping().await {
             Err(secure) if trust.allows_plain_http(&registry.endpoint) => {
@@ -144,20 +182,21 @@ impl Registry {
     ///
     /// # Errors
     /// When there is none, it is no manifest, or its digest is not the one asked for.
-    pub async fn manifest(&mut self, reference: &Reference) -> Result<Manifest, RegistryError> {
+    pub async fn manifest(&self, reference: &Reference) -> Result<Manifest, RegistryError> {
         let (digest, bytes) = self.manifest_bytes(reference.selector(), reference.digest()).await?;
         let wanted = match manifest::read(&bytes).map_err(|source| self.bad_manifest(source))? {
             manifest::Document::Manifest(parsed) => {
-                return Ok(Manifest { digest, bytes, parsed: *parsed });
+                return Ok(Manifest { digest, index: None, bytes, parsed: *parsed });
             }
             manifest::Document::Index(index) => {
                 let entry = manifest::choose(&index).map_err(|source| self.bad_manifest(source))?;
                 entry.digest().to_string()
             }
         };
+        let index = Some(digest);
         let (digest, bytes) = self.manifest_bytes(&wanted, Some(&wanted)).await?;
         match manifest::read(&bytes).map_err(|source| self.bad_manifest(source))? {
-            manifest::Document::Manifest(parsed) => Ok(Manifest { digest, bytes, parsed: *parsed }),
+            manifest::Document::Manifest(parsed) => Ok(Manifest { digest, index, bytes, parsed: *parsed }),
             manifest::Document::Index(_) => Err(self.bad_manifest(BadManifest::NestedIndex)),
         }
     }
@@ -166,7 +205,7 @@ impl Registry {
     ///
     /// # Errors
     /// When it is missing, too large, or not what its digest says.
-    pub async fn blob(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+    pub async fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         let digest = descriptor.digest().to_string();
         let response = self.get(&format!("blobs/{digest}"), "the configuration", HeaderMap::new()).await?;
         let bytes = response.bytes(CONFIG_LIMIT).await.map_err(|source| self.http_error(source))?;
@@ -180,7 +219,11 @@ impl Registry {
     ///
     /// # Errors
     /// When the registry fails more often than we are willing to ask again, or sends more than announced.
-    pub async fn stream(&self, descriptor: &Descriptor, chunks: &Sender<Bytes>) -> Result<(), RegistryError> {
+    pub async fn stream(
+        &self,
+        descriptor: &Descriptor,
+        chunks: &Sender<std::io::Result<Bytes>>,
+    ) -> Result<(), RegistryError> {
         let path = format!("blobs/{}", descriptor.digest());
         let mut sent: u64 = 0;
         let mut attempt = 0;
@@ -204,7 +247,7 @@ impl Registry {
         path: &str,
         size: u64,
         sent: &mut u64,
-        chunks: &Sender<Bytes>,
+        chunks: &Sender<std::io::Result<Bytes>>,
     ) -> Result<(), RegistryError> {
         let mut headers = HeaderMap::new();
         if *sent > 0
@@ -228,7 +271,7 @@ impl Registry {
             if *sent > size {
                 return Err(self.http_error(HttpError::TooLarge { limit: size }));
             }
-            chunks.send(chunk).await.map_err(|_| RegistryError::GivenUp)?;
+            chunks.send(Ok(chunk)).await.map_err(|_| RegistryError::GivenUp)?;
         }
         if *sent < size {
             return Err(self.http_error(HttpError::CutShort { missing: size - *sent }));
@@ -236,8 +279,27 @@ impl Registry {
         Ok(())
     }
 
+    /// A document under a tag, whatever it is; none if there is none.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or sends more than a manifest may have.
+    pub async fn document(&self, tag: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPT));
+        let url = self.url(&format!("manifests/{tag}"))?;
+        let response = self.ask(&Method::GET, &url, headers, &Content::Empty).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            status if status.is_success() => {
+                let bytes = response.bytes(MANIFEST_LIMIT).await;
+                bytes.map(Some).map_err(|source| self.http_error(source))
+            }
+            _ => Err(self.refused("a signature", response).await),
+        }
+    }
+
     async fn manifest_bytes(
-        &mut self,
+        &self,
         selector: &str,
         expected: Option<&str>,
     ) -> Result<(String, Vec<u8>), RegistryError> {
@@ -261,54 +323,94 @@ impl Registry {
         self.http.get(&url, HeaderMap::new()).await
     }
 
-    async fn get(&self, path: &str, what: &str, mut headers: HeaderMap) -> Result<Response, RegistryError> {
+    async fn get(&self, path: &str, what: &str, headers: HeaderMap) -> Result<Response, RegistryError> {
+        let response = self.ask(&Method::GET, &self.url(path)?, headers, &Content::Empty).await?;
+        if response.status().is_success() { Ok(response) } else { Err(self.refused(what, response).await) }
+    }
+
+    fn url(&self, path: &str) -> Result<Url, RegistryError> {
         let url = format!("{}://{}/v2/{}/{path}", self.scheme, self.endpoint, self.repository);
-        let url = Url::parse(&url).map_err(|source| self.http_error(source))?;
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
+        Url::parse(&url).map_err(|source| self.http_error(source))
+    }
+
+    /// Asks with what we log in with, once more with a new token if the old one does not do any more. Credentials
+    /// go to the registry itself and to no other server.
+    async fn ask(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: HeaderMap,
+        content: &Content,
+    ) -> Result<Response, RegistryError> {
+        let own = url.is_same_server(&self.url("")?);
+        let mut renewed = false;
+        loop {
+            let mut headers = headers.clone();
+            let authorization = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let known = authorization.is_some();
+            if let Some(authorization) = authorization.filter(|_| own) {
+                headers.insert(AUTHORIZATION, authorization);
+            }
+            let response = match *method {
+                Method::GET => self.http.get(url, headers).await,
+                Method::HEAD => self.http.head(url, headers).await,
+                _ => self.http.send(method, url, &headers, content).await,
+            };
+            let response = response.map_err(|source| self.http_error(source))?;
+            let expired = response.status() == StatusCode::UNAUTHORIZED && known && own && !renewed;
+            if !expired || Challenge::of(response.headers()).is_none() {
+                return Ok(response);
+            }
+            renewed = true;
+            self.log_in(response.headers()).await?;
         }
-        let response = self.http.get(&url, headers).await.map_err(|source| self.http_error(source))?;
+    }
+
+    /// What an answer means that is not the one hoped for.
+    async fn refused(&self, what: &str, response: Response) -> RegistryError {
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
         let said = response.complaint().await;
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(RegistryError::Denied {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied {
                 registry: self.endpoint.clone(),
                 repository: self.repository.clone(),
                 why: format!(
                     "{status}{said}; it may not exist or may need credentials in /root/.docker/config.json"
                 ),
-            }),
-            _ => Err(RegistryError::Status {
+            },
+            _ => RegistryError::Status {
                 registry: self.endpoint.clone(),
                 repository: self.repository.clone(),
                 what: what.to_owned(),
                 status,
                 detail: said,
-            }),
+            },
         }
     }
 
-    async fn log_in(&mut self, headers: &HeaderMap) -> Result<(), RegistryError> {
+    async fn log_in(&self, headers: &HeaderMap) -> Result<(), RegistryError> {
         let denied = |why: String| RegistryError::Denied {
             registry: self.endpoint.clone(),
             repository: self.repository.clone(),
             why,
         };
-        let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        let challenge = Challenge::choose(challenges).ok_or_else(|| {
+        let challenge = Challenge::of(headers).ok_or_else(|| {
             denied("it asks for a way to log in that is neither Basic nor Bearer".to_owned())
         })?;
-        let credentials = auth::credentials(&self.endpoint).map_err(|error| denied(error.to_string()))?;
+        let credentials = match &self.access.credentials {
+            Some(given) => Some(given.clone()),
+            None => auth::credentials(&self.endpoint).map_err(|error| denied(error.to_string()))?,
+        };
         let header = match challenge {
             Challenge::Basic => credentials
                 .map(|credentials| credentials.basic())
                 .ok_or_else(|| denied("no credentials for it in /root/.docker/config.json".to_owned()))?,
             Challenge::Bearer { realm, service } => {
-                let scope = format!("repository:{}:pull", self.repository);
-                auth::token(&self.http, self.scheme, &realm, service.as_deref(), &scope, credentials.as_ref())
+                let verbs = if self.access.push { "pull,push" } else { "pull" };
+                let mut scopes = vec![format!("repository:{}:{verbs}", self.repository)];
+                scopes.extend(self.access.mounts.iter().map(|other| format!("repository:{other}:pull")));
+                let service = service.as_deref();
+                auth::token(&self.http, self.scheme, &realm, service, &scopes, credentials.as_ref())
                     .await
                     .map_err(|error| denied(error.to_string()))?
             }
@@ -316,7 +418,7 @@ impl Registry {
         let mut header = HeaderValue::from_str(&header)
             .map_err(|_| denied("its token holds bytes that no header can carry".to_owned()))?;
         header.set_sensitive(true);
-        self.authorization = Some(header);
+        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
         Ok(())
     }
 

@@ -25,6 +25,12 @@ pub struct Image {
 }
 
 impl Image {
+    /// What stands in for the name of an image that has none; it is no reference.
+    #[must_use]
+    pub fn no_name(id: &str) -> String {
+        format!("<none>@{id}")
+    }
+
     /// The twelve digits that people know an image by.
     #[must_use]
     pub fn short_id(&self) -> &str {

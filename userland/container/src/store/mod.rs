@@ -3,6 +3,8 @@
 //! ```text
 //! blobs/sha256/HEX      manifests and image configurations
 //! layers/HEX/fs         an unpacked layer, named by the digest of its tar archive (its "diff id")
+//! layers/HEX/recipe     how that archive is made again (see [`crate::layer::recipe`])
+//! layers/HEX/gzip.json  digest and size of that archive as we compress it, once that is known
 //! images/HEX.json       one name of an image, under the digest of the name
 //! containers/ID/        what belongs to one container (see [`crate::state`])
 //! tmp/                  what is not finished
@@ -14,7 +16,9 @@
 //! record is written after all that it refers to.
 
 pub mod clear;
+pub mod description;
 pub mod digest;
+pub mod history;
 pub mod image;
 
 use std::fs::{self, File};
@@ -131,7 +135,28 @@ impl Store {
         Ok(path.is_dir().then_some(path))
     }
 
-    fn layer_path(&self, diff_id: &str) -> Result<PathBuf, StoreError> {
+    /// Where it is written how the layer's archive is made again.
+    ///
+    /// # Errors
+    /// When `diff_id` is no digest.
+    pub fn recipe(&self, diff_id: &str) -> Result<PathBuf, StoreError> {
+        Ok(self.layer_path(diff_id)?.join("recipe"))
+    }
+
+    /// A file without a name, gone when it is closed, for what may be large.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self) -> Result<File, StoreError> {
+        let dir = self.root.join("tmp");
+        let path = dir.join(random_name()?);
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = file.map_err(|error| io_error("create", &path, error))?;
+        fs::remove_file(&path).map_err(|error| io_error("remove", &path, error))?;
+        Ok(file)
+    }
+
+    pub(crate) fn layer_path(&self, diff_id: &str) -> Result<PathBuf, StoreError> {
         let hex = digest::hex_of(diff_id).ok_or_else(|| StoreError::Digest(diff_id.to_owned()))?;
         Ok(self.root.join("layers").join(hex))
     }
@@ -192,6 +217,12 @@ impl Staging {
     pub fn fs(&self) -> PathBuf {
         self.path.join("fs")
     }
+
+    /// The file that says how its archive is made again.
+    #[must_use]
+    pub fn recipe(&self) -> PathBuf {
+        self.path.join("recipe")
+    }
 }
 
 impl Drop for Staging {
@@ -234,6 +265,23 @@ pub(crate) fn random_name() -> Result<String, StoreError> {
 
 fn io_error(operation: &'static str, path: &Path, source: io::Error) -> StoreError {
     StoreError::Io { operation, path: path.to_owned(), source }
+}
+
+/// Bytes of all files below a directory.
+#[must_use]
+pub(crate) fn size_of(dir: &Path) -> u64 {
+    let mut left = vec![dir.to_owned()];
+    let mut bytes = 0_u64;
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(kind) if kind.is_dir() => left.push(entry.path()),
+                Ok(file) if file.is_file() => bytes = bytes.saturating_add(file.len()),
+                _ => {}
+            }
+        }
+    }
+    bytes
 }
 
 impl Store {

@@ -173,6 +173,14 @@ fn images_come_get_names_and_go() {
     assert_eq!(world.done(&["images", "-q", "--filter", "reference=mi*"]).lines().count(), 1);
     assert!(world.done(&["history", "-q", "mine:1"]).contains("<missing>"));
     assert!(world.done(&["inspect", "-f", "{{.Os}}", "mine:1"]).contains("linux"));
+    world.done(&["tag", IMAGE, "127.0.0.1:5000/mine:2"]);
+    let told = world.done(&["push", "127.0.0.1:5000/mine:2"]);
+    assert!(told.contains("The push refers to repository [127.0.0.1:5000/mine]"), "{told}");
+    assert!(told.contains("Mounted from busybox") && told.contains("2: digest: sha256:"), "{told}");
+    assert!(world.refused(&["push", "127.0.0.1:5000/nothing"]).contains("An image does not exist locally"));
+    world.done(&["rmi", "127.0.0.1:5000/mine:2"]);
+    assert!(world.done(&["pull", "127.0.0.1:5000/mine:2"]).contains("Downloaded newer image"));
+    world.done(&["rmi", "127.0.0.1:5000/mine:2"]);
     assert_eq!(world.done(&["rmi", "mine:1"]), "Untagged: mine:1");
     assert!(world.refused(&["rmi", "mine:1"]).contains("No such image: mine:1"));
     assert!(world.refused(&["pull", "127.0.0.1:5000/nothing"]).contains("nothing"));
@@ -182,6 +190,51 @@ fn images_come_get_names_and_go() {
     assert!(String::from_utf8_lossy(&told.stderr).contains("build with buildah"), "{told:?}");
     assert!(world.done(&["rmi", IMAGE]).contains("Deleted: sha256:"));
     assert_eq!(world.done(&["images", "-q"]), "");
+}
+
+#[test]
+fn images_are_saved_loaded_imported_and_committed() {
+    let world = World::new("a");
+    let file = world.dir.path().join("saved.tar");
+    let file = file.to_str().unwrap();
+    world.done(&["tag", IMAGE, "mine:1"]);
+    world.done(&["save", "-o", file, "mine:1", IMAGE]);
+    world.done(&["rmi", "mine:1", IMAGE]);
+    assert!(world.done(&["load", "-i", file]).contains("Loaded image: mine:1"));
+    std::fs::write(file, &std::fs::read(file).unwrap()[..100_000]).unwrap();
+    world.done(&["rmi", "mine:1"]);
+    world.done(&["rmi", IMAGE]);
+    world.refused(&["load", "-i", file]);
+    assert_eq!(world.done(&["images", "-q"]), "");
+    world.done(&["pull", IMAGE]);
+
+    world.done(&[
+        "run",
+        "--name",
+        "c",
+        "--network",
+        "none",
+        IMAGE,
+        "sh",
+        "-c",
+        "echo x >/added; rm /layer-two",
+    ]);
+    let id =
+        world.done(&["commit", "-m", "note", "-a", "me", "-c", "CMD [\"cat\", \"/added\"]", "c", "made:1"]);
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(world.done(&["run", "--rm", "--network", "none", "made:1"]), "x");
+    assert_eq!(world.docker(&["run", "--rm", "--network", "none", "made:1", "cat", "/layer-two"]).0, 1);
+    assert_eq!(world.done(&["inspect", "-f", "{{.Comment}} {{.Author}}", "made:1"]).trim(), "me");
+    assert!(world.done(&["history", "made:1"]).contains("note"));
+
+    let tar = world.dir.path().join("root.tar");
+    let script = "mkdir -p bin && cp /bin/busybox bin/sh && tar cf ../root.tar .";
+    let root = world.dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    assert!(Command::new("sh").args(["-c", script]).current_dir(root).status().unwrap().success());
+    world.done(&["import", "-c", "CMD [\"sh\", \"-c\", \"echo imported\"]", tar.to_str().unwrap(), "root:1"]);
+    assert_eq!(world.done(&["run", "--rm", "--network", "none", "root:1"]), "imported");
+    world.done(&["rm", "c"]);
 }
 
 #[test]

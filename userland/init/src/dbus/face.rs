@@ -418,6 +418,10 @@ impl World for Manager {
         self.engine().bus_names().into_iter().collect()
     }
 
+    fn bus_name_of(&self, unit: &str) -> Option<String> {
+        self.engine().bus_name_of(&UnitName::parse(unit).ok()?).map(str::to_owned)
+    }
+
     fn bus_name(&mut self, name: &str, owned: bool) {
         self.handle(unit::Event::BusName { name: name.to_owned(), owned });
     }

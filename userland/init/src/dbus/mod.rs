@@ -14,12 +14,15 @@
 
 pub mod assign;
 pub mod bus;
+mod clients;
 mod control;
 mod dump;
 mod face;
 pub mod facts;
 pub mod glob;
+mod membership;
 pub mod methods;
+mod news;
 pub mod path;
 pub mod property;
 mod save;
@@ -37,12 +40,12 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
-use bus::{Bus, Incoming};
+use bus::Bus;
 pub use face::Face;
 use methods::{Answer, Call};
 pub use save::Saved;
-use wire::{Connection, Gone, Malformed, Message, MessageType};
-use world::{Failure, Notice, World};
+use wire::{Connection, Message};
+use world::World;
 
 /// The name that systemd has on a bus.
 pub const NAME: &str = "org.freedesktop.systemd1";
@@ -193,173 +196,6 @@ impl Server {
         }
     }
 
-    /// Passes on what happened: answers to the calls that waited for it, signals to all.
-    pub fn tell(&mut self, world: &dyn World, notices: &[Notice]) {
-        let mut changed = BTreeSet::new();
-        for notice in notices {
-            match notice {
-                Notice::Queued { job, ticket, unit } => {
-                    self.follow(*job, *ticket);
-                    self.broadcast(world, || signals::job_new(*job, unit));
-                    self.answer(*ticket, |waiting| {
-                        let path = signals::object(path::of_job(*job));
-                        let reply = Message::reply(waiting.serial);
-                        if waiting.in_full {
-                            reply.with(&in_full(world, *job, unit))
-                        } else {
-                            reply.with(&path)
-                        }
-                    });
-                }
-                Notice::Refused { ticket, failure } => {
-                    self.answer(Some(*ticket), |waiting| {
-                        Ok(Message::refusal(waiting.serial, failure.name, &failure.text))
-                    });
-                    self.activation_failed(*ticket, failure);
-                }
-                Notice::Done { job, unit, result } => {
-                    self.broadcast(world, || signals::job_removed(*job, unit, result));
-                    self.followed.remove(job);
-                }
-                // A unit may change many times in one event: its last state is the news.
-                Notice::Changed(unit) => _ = changed.insert(unit),
-                Notice::Loaded(unit) => self.broadcast(world, || signals::unit_new(unit)),
-                Notice::StartupFinished(times) => self.broadcast(world, || signals::startup_finished(*times)),
-                Notice::Forgotten(unit) => self.broadcast(world, || signals::unit_removed(unit)),
-                Notice::Reloading(active) => self.broadcast(world, || signals::reloading(*active)),
-                Notice::UnitFilesChanged => self.broadcast(world, signals::unit_files_changed),
-            }
-        }
-        if self.has_listeners(world) {
-            for unit in &changed {
-                for signal in signals::changed(world, unit) {
-                    self.broadcast(world, || Ok(signal));
-                }
-            }
-        }
-        if !changed.is_empty() && self.bus.is_none() {
-            self.look_for_bus(world);
-        }
-    }
-
-    fn has_listeners(&self, world: &dyn World) -> bool {
-        self.clients.values().any(Connection::is_open) || self.bus_listens(world)
-    }
-
-    /// Somebody on the bus has subscribed, holds a unit, or waits for a job.
-    fn bus_listens(&self, world: &dyn World) -> bool {
-        let subscribed = self.bus.as_ref().is_some_and(Bus::has_subscribers);
-        self.bus.is_some() && (subscribed || !self.followed.is_empty() || world.has_holders())
-    }
-
-    /// A job that somebody on the bus has asked for.
-    fn follow(&mut self, job: u32, ticket: Option<u64>) {
-        let asked = ticket.and_then(|ticket| self.waiting.get(&ticket));
-        if asked.is_some_and(|waiting| matches!(waiting.receiver, Receiver::Name(_))) {
-            self.followed.insert(job);
-        }
-    }
-
-    /// Joins the bus once its service is there.
-    fn look_for_bus(&mut self, world: &dyn World) {
-        if !world.is_active(bus::UNIT) {
-            return;
-        }
-        let mut names = vec![NAME];
-        if world.unit_file_state("systemd-logind.service").is_none() {
-            names.push(LOGIN);
-        }
-        let Ok(mut bus) = Bus::connect(&self.bus_path, &names) else { return };
-        for name in &self.remembered {
-            bus.subscribe(name, true);
-        }
-        for name in world.bus_names() {
-            let _ = bus.ask_for(&name);
-        }
-        // who is gone by now is found out
-        for name in std::mem::take(&mut self.remembered).into_iter().chain(world.holders()) {
-            let _ = bus.ask_about(&name);
-        }
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
-        if epoll::add(&self.epoll, bus.fd(), epoll::EventData::new_u64(BUS), flags).is_ok() {
-            self.bus = Some(bus);
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Ok((stream, _)) = self.listener.accept() {
-            let Ok(client) = stream.set_nonblocking(true).and_then(|()| Connection::server(stream)) else {
-                continue;
-            };
-            let strangers = self.clients.values().filter(|other| other.uid != 0).count();
-            if self.clients.len() >= MOST_CLIENTS || (client.uid != 0 && strangers >= MOST_STRANGERS) {
-                continue;
-            }
-            self.last += 1;
-            let mark = epoll::EventData::new_u64(self.last);
-            if epoll::add(&self.epoll, client.fd(), mark, epoll::EventFlags::IN).is_ok() {
-                self.clients.insert(self.last, client);
-            }
-        }
-    }
-
-    /// Reads from a client, answers what can be answered, writes. `until`: what is left then is for its next turn.
-    fn converse(&mut self, id: u64, until: Option<Instant>, world: &mut dyn World) -> Result<(), Gone> {
-        let goes_on = self.unfinished.remove(&id);
-        let Some(client) = self.clients.get_mut(&id) else { return Ok(()) };
-        client.flush()?;
-        let closed = !goes_on && client.wants_input() && client.receive(&self.guid)?;
-        while let Some(client) = self.clients.get_mut(&id)
-            && client.wants_input()
-            && let Some(message) = client.message()?
-        {
-            if message.kind == MessageType::Call {
-                let caller = bus::Caller { uid: client.uid, pid: client.pid };
-                if let Some(answer) = self.respond(Receiver::Client(id), caller, &message, world)
-                    && let Some(client) = self.clients.get_mut(&id)
-                {
-                    client.send(answer.from(NAME))?;
-                }
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                self.unfinished.insert(id);
-                break;
-            }
-        }
-        self.clients.get_mut(&id).map_or(Ok(()), Connection::flush)?;
-        if closed && !self.unfinished.contains(&id) { Err(Gone::Closed) } else { Ok(()) }
-    }
-
-    /// The same with those on the bus.
-    fn converse_on_bus(&mut self, world: &mut dyn World) -> Result<(), Gone> {
-        let Some(bus) = &mut self.bus else { return Ok(()) };
-        bus.flush()?;
-        let closed = bus.wants_input() && bus.receive()?;
-        while let Some(bus) = &mut self.bus
-            && let Some(incoming) = bus.incoming()?
-        {
-            match incoming {
-                Incoming::Left(name) => world.unref(&name),
-                Incoming::Named(name, owned) => world.bus_name(&name, owned),
-                Incoming::Activate(unit) => self.activate(unit, world),
-                Incoming::Call(caller, message) => {
-                    let sender = message.sender.clone();
-                    if let Some(wants) = subscription(&message) {
-                        bus.subscribe(&sender, wants);
-                    }
-                    if let Some(answer) =
-                        self.respond(Receiver::Name(sender.clone()), caller, &message, world)
-                        && let Some(bus) = &mut self.bus
-                    {
-                        bus.send(answer.to(&sender))?;
-                    }
-                }
-            }
-        }
-        self.bus.as_mut().map_or(Ok(()), Bus::flush)?;
-        if closed { Err(Gone::Closed) } else { Ok(()) }
-    }
-
     /// Runs a call. `None`: there is nothing to say, or not yet.
     fn respond(
         &mut self,
@@ -398,117 +234,6 @@ impl Server {
             }
             Err(failure) => Some(Message::refusal(message.serial, failure.name, &failure.text)),
         }
-    }
-
-    /// Starts the service behind a name on the bus.
-    fn activate(&mut self, unit: String, world: &mut dyn World) {
-        if unit::UnitName::parse(&unit).is_ok_and(|name| !name.is_template()) {
-            let ticket = world.submit(unit::Verb::Start, &unit, unit::JobMode::Replace);
-            self.activations.insert(ticket, unit);
-        }
-    }
-
-    /// Tells the bus that nothing comes of it.
-    fn activation_failed(&mut self, ticket: u64, failure: &Failure) {
-        let Some(unit) = self.activations.remove(&ticket) else { return };
-        let signal = Message::signal(ROOT, "org.freedesktop.systemd1.Activator", "ActivationFailure")
-            .to("org.freedesktop.DBus")
-            .with(&(unit, failure.name, failure.text.as_str()));
-        let outcome = match (&mut self.bus, signal) {
-            (Some(bus), Ok(signal)) => bus.send(signal).and_then(|()| bus.flush()),
-            _ => return,
-        };
-        self.settle_bus(outcome);
-    }
-
-    fn answer(&mut self, ticket: Option<u64>, make: impl FnOnce(&Waiting) -> Result<Message, Malformed>) {
-        let Some(ticket) = ticket else { return };
-        let Some(waiting) = self.waiting.remove(&ticket) else { return };
-        let Ok(answer) = make(&waiting) else { return };
-        match waiting.receiver {
-            Receiver::Client(id) => {
-                let Some(client) = self.clients.get_mut(&id) else { return };
-                let outcome = client.send(answer.from(NAME)).and_then(|_| client.flush());
-                self.settle(id, outcome);
-            }
-            Receiver::Name(name) => {
-                let Some(bus) = &mut self.bus else { return };
-                let outcome = bus.send(answer.to(&name)).and_then(|()| bus.flush());
-                self.settle_bus(outcome);
-            }
-        }
-    }
-
-    /// Sends a signal to all who want signals. It is not even made when there are none, as for most of a boot.
-    fn broadcast(&mut self, world: &dyn World, signal: impl FnOnce() -> Result<Message, Malformed>) {
-        if !self.has_listeners(world) {
-            return;
-        }
-        let Ok(signal) = signal() else { return };
-        let ids: Vec<u64> =
-            self.clients.iter().filter(|(_, client)| client.is_open()).map(|(id, _)| *id).collect();
-        for id in ids {
-            let Some(client) = self.clients.get_mut(&id) else { continue };
-            let outcome = client.send(signal.clone().from(NAME)).and_then(|_| client.flush());
-            self.settle(id, outcome);
-        }
-        let listens = self.bus_listens(world);
-        if let Some(bus) = self.bus.as_mut().filter(|_| listens) {
-            let outcome = bus.send(signal).and_then(|()| bus.flush());
-            self.settle_bus(outcome);
-        }
-    }
-
-    /// Waits for what the client needs next, or drops it.
-    fn settle(&mut self, id: u64, outcome: Result<(), Gone>) {
-        let Some(client) = self.clients.get(&id) else { return };
-        let mut flags = epoll::EventFlags::empty();
-        flags.set(epoll::EventFlags::IN, client.wants_input());
-        // who can be written to is ready: that brings on its next turn
-        let goes_on = self.unfinished.contains(&id) && client.wants_input();
-        flags.set(epoll::EventFlags::OUT, client.has_output() || goes_on);
-        let watched = epoll::modify(&self.epoll, client.fd(), epoll::EventData::new_u64(id), flags);
-        if outcome.is_err() || watched.is_err() {
-            // Closing the socket takes it out of the epoll set.
-            self.clients.remove(&id);
-            self.unfinished.remove(&id);
-            self.waiting.retain(|_, waiting| waiting.receiver != Receiver::Client(id));
-        }
-    }
-
-    /// The same with the bus. When it is lost, it is looked for again with the next change of a unit.
-    fn settle_bus(&mut self, outcome: Result<(), Gone>) {
-        let Some(bus) = &self.bus else { return };
-        let mut flags = epoll::EventFlags::empty();
-        flags.set(epoll::EventFlags::IN, bus.wants_input());
-        flags.set(epoll::EventFlags::OUT, bus.has_output());
-        let watched = epoll::modify(&self.epoll, bus.fd(), epoll::EventData::new_u64(BUS), flags);
-        if outcome.is_err() || watched.is_err() {
-            self.bus = None;
-            self.waiting.retain(|_, waiting| matches!(waiting.receiver, Receiver::Client(_)));
-            self.activations.clear();
-            self.followed.clear();
-        }
-    }
-}
-
-/// A job as `EnqueueUnitJob` tells it: number, path, unit, its path, type, and jobs that came with it (which are told
-/// by `JobNew`).
-fn in_full(world: &dyn World, job: u32, unit: &str) -> Enqueued {
-    let kind = world.jobs().into_iter().find(|other| other.id == job).map_or("", |job| job.kind);
-    let [job_path, unit_path] = [path::of_job(job), path::of_unit(unit)].map(signals::object);
-    (job, job_path, unit.to_owned(), unit_path, kind.to_owned(), Vec::new())
-}
-
-type Object = zvariant::ObjectPath<'static>;
-type Enqueued = (u32, Object, String, Object, String, Vec<(u32, Object, String, Object, String)>);
-
-/// Whether a call says that its caller wants signals, or no longer wants them.
-fn subscription(message: &Message) -> Option<bool> {
-    match (message.path.as_str(), message.member.as_str()) {
-        (ROOT, "Subscribe") => Some(true),
-        (ROOT, "Unsubscribe") => Some(false),
-        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use unit::{JobMode, KillWhom, Shutdown, Verb};
 use zvariant::Value;
 
 use super::property::Facts;
-use super::world::{FileChanges, FileVerb, Job, Listed, Process, Settings};
+use super::world::{FileChanges, FileVerb, Job, Listed, Notice, Process, Settings, World};
 use super::*;
 use crate::dbus::world::Failure;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use wire::{Connection, Message};
 
 use super::tests::Fake;
+use super::world::Notice;
 use super::{NAME, ROOT, Server};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,7 +67,7 @@ fn a_flood_on_the_bus_hurts_nobody_else() {
     let server = std::thread::spawn(move || {
         let mut world = Fake::with_bus();
         let mut server = Server::listen(&private, &server_path).unwrap();
-        server.tell(&world, &[super::Notice::Changed(super::bus::UNIT.into())]);
+        server.tell(&world, &[Notice::Changed(super::bus::UNIT.into())]);
         while !over.load(Ordering::SeqCst) {
             let wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
             let fd = server.fd();

@@ -244,6 +244,10 @@ pub trait World {
     fn bus_names(&self) -> Vec<String> {
         Vec::new()
     }
+    /// The one of a unit in memory, if Type=dbus waits for it.
+    fn bus_name_of(&self, _unit: &str) -> Option<String> {
+        None
+    }
     /// A name on the bus has an owner now, or none any more.
     fn bus_name(&mut self, _name: &str, _owned: bool) {}
     /// The names on the bus that hold units.

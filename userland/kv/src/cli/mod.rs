@@ -24,6 +24,8 @@ pub(crate) use client::url;
 use client::{Client, Failure};
 use output::Format;
 
+use crate::applet;
+
 /// Asks a key-value store with etcd's API. `ETCDCTL_API=2 etcdctl` speaks the v2 API.
 #[derive(Parser)]
 #[command(name = "etcdctl", version = crate::serve::VERSION)]
@@ -155,12 +157,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     if std::env::var("ETCDCTL_API").is_ok_and(|api| api == "2") {
         return runtime.block_on(v2::main(args));
     }
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match applet::parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
-        }
+        Err(code) => return code,
     };
     match runtime.block_on(run(cli)) {
         Ok(code) => code,

@@ -74,7 +74,13 @@ pub fn descriptors() -> Option<&'static DescriptorPool> {
     POOL.get_or_init(|| DescriptorPool::decode(crate::proto::DESCRIPTORS).ok()).as_ref()
 }
 
-fn find(path: &str) -> Option<(MethodDescriptor, &'static str)> {
+/// What can be asked for, as paths below `/v3`.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    PATHS.iter().map(|(path, _)| *path)
+}
+
+/// The method that a path stands for.
+pub fn find(path: &str) -> Option<(MethodDescriptor, &'static str)> {
     let (_, full) = PATHS.iter().find(|(name, _)| *name == path)?;
     let (service, method) = full.split_once('/')?;
     let service = descriptors()?.get_service_by_name(service)?;
@@ -82,18 +88,22 @@ fn find(path: &str) -> Option<(MethodDescriptor, &'static str)> {
     Some((method, full))
 }
 
-fn to_json(message: &DynamicMessage) -> Option<serde_json::Value> {
+/// A message as JSON.
+pub fn to_json(message: &DynamicMessage) -> Option<serde_json::Value> {
     let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(true);
     message.serialize_with_options(serde_json::value::Serializer, &options).ok()
 }
 
-fn from_json(method: &MethodDescriptor, body: &[u8]) -> Result<Bytes, Status> {
+/// The message that a method is asked with, of a body.
+///
+/// # Errors
+/// `InvalidArgument`, with the place.
+pub fn from_json(method: &MethodDescriptor, body: &[u8]) -> Result<DynamicMessage, Status> {
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let text: &[u8] = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let message = DynamicMessage::deserialize_with_options(method.input(), &mut reader, &options)
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
-    Ok(message.encode_to_vec().into())
+    DynamicMessage::deserialize_with_options(method.input(), &mut reader, &options)
+        .map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn frame(message: &[u8]) -> Bytes {
@@ -185,7 +195,7 @@ impl Api {
             return json(StatusCode::NOT_FOUND, &error_json(&Status::not_found("Not Found")));
         };
         let message = match from_json(&method, body) {
-            Ok(message) => message,
+            Ok(message) => message.encode_to_vec(),
             Err(status) => return json(http_status(status.code()), &error_json(&status)),
         };
         let mut request = Request::new(Body::new(Full::new(frame(&message)).map_err(|never| match never {})));

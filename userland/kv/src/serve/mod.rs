@@ -5,7 +5,7 @@ mod auth;
 mod authority;
 mod cluster;
 pub mod connection;
-mod gateway;
+pub mod gateway;
 pub(crate) mod http;
 mod kv;
 mod lease;
@@ -16,7 +16,7 @@ mod stats;
 pub mod tls;
 mod v2;
 mod v2_auth;
-mod v2_users;
+pub mod v2_users;
 mod watch;
 
 pub(crate) use gateway::descriptors;

@@ -9,13 +9,12 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::auth::hash;
 use super::http::{body, text};
 use super::v2::{FORM_MAX, v2_members_error};
-use super::v2_users::{GUEST, Permissions, ROOT, Refusal, Role, User, is_empty, refuse};
+use super::v2_users::{GUEST, Permissions, ROOT, Refusal, Role, User, bad, is_empty, parse, refuse};
 use super::{AnyBody, Api, Peer};
 use crate::form;
 use crate::node::wall_clock;
@@ -66,16 +65,6 @@ fn with_status(status: StatusCode, json: &impl Serialize) -> Response<AnyBody> {
 
 fn done() -> Response<AnyBody> {
     text(StatusCode::OK, "application/json", "")
-}
-
-fn bad(what: &str) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, what.into())
-}
-
-/// The first JSON value of a body.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    let first = serde_json::Deserializer::from_slice(bytes).into_iter::<T>().next();
-    first.and_then(Result::ok).ok_or_else(|| bad("Invalid JSON in request body."))
 }
 
 impl Api {

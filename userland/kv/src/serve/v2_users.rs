@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use hyper::StatusCode;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The role, and the user, that may do everything.
@@ -21,6 +22,20 @@ pub struct Refusal(pub StatusCode, pub String);
 /// One that etcd's own store of users would say.
 pub fn refuse(status: StatusCode, text: impl AsRef<str>) -> Refusal {
     Refusal(status, format!("auth: {}", text.as_ref()))
+}
+
+/// One of a request that makes no sense.
+pub fn bad(what: &str) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, what.into())
+}
+
+/// The first JSON value of a body.
+///
+/// # Errors
+/// Where that is none of this kind.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let first = serde_json::Deserializer::from_slice(bytes).into_iter::<T>().next();
+    first.and_then(Result::ok).ok_or_else(|| bad("Invalid JSON in request body."))
 }
 
 type Names = Option<Vec<String>>;

@@ -156,6 +156,7 @@ pub async fn boot(
     if config.initial_cluster_state == "existing" {
         return join(config, paths, &members, own, tls).await;
     }
+    check_not_begun(config, &members, own, tls).await?;
     let identity = Identity { cluster_id: identity::cluster_id(&members), member_id: own.id };
     let names: Vec<Member> = members.iter().map(|m| Member { name: String::new(), ..m.clone() }).collect();
     begin(config, paths, identity, names, State::default())
@@ -314,6 +315,33 @@ fn alone(booted: &mut Booted) -> Result<(), BootError> {
     Ok(())
 }
 
+/// A member that has lost its data has lost its promises with them: under its old number it could vote twice.
+async fn check_not_begun(
+    config: &Config,
+    members: &[Member],
+    own: &Member,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> Result<(), BootError> {
+    let others = others(members, own);
+    let asked = ask_members(&others, tls);
+    let patience = Duration::from_secs(1) + Duration::from_millis(config.election_timeout);
+    // Where nobody answers the cluster begins now, as far as anyone can know.
+    let Ok(Ok((_, found))) = tokio::time::timeout(patience, asked).await else { return Ok(()) };
+    if found.iter().any(|member| member.id == own.id && !member.client_ur_ls.is_empty()) {
+        return Err(BootError::Config(format!(
+            "member {:x} has already been bootstrapped: if its data is lost, remove it with `etcdctl member remove`, \
+             add it again, and start it with --initial-cluster-state=existing",
+            own.id
+        )));
+    }
+    Ok(())
+}
+
+/// Where the other members are.
+fn others(members: &[Member], own: &Member) -> Vec<String> {
+    members.iter().filter(|member| member.id != own.id).flat_map(|member| member.peer_ur_ls.clone()).collect()
+}
+
 /// Asks the members of a cluster which of them this is, and begins with nothing: the leader sends the rest.
 async fn join(
     config: &Config,
@@ -322,12 +350,7 @@ async fn join(
     own: &Member,
     tls: Option<Arc<rustls::ClientConfig>>,
 ) -> Result<Booted, BootError> {
-    let others: Vec<String> = members
-        .iter()
-        .filter(|member| member.id != own.id)
-        .flat_map(|member| member.peer_ur_ls.clone())
-        .collect();
-    let (cluster_id, found) = ask_members(&others, tls).await?;
+    let (cluster_id, found) = ask_members(&others(members, own), tls).await?;
     if found.len() != members.len() {
         return Err(BootError::Config(format!(
             "member count is unequal: --initial-cluster names {}, the cluster has {}",

@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
 use super::http_client::HttpClient;
+use crate::applet;
 use crate::form;
 use crate::serve::AnyBody;
 
@@ -55,22 +56,9 @@ struct Arguments {
 
 /// Runs the service.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(args) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result =
-        runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(arguments)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("etcd-discovery: {error}");
-            ExitCode::FAILURE
-        }
+    match applet::parse(args) {
+        Ok(arguments) => applet::serve("etcd-discovery", run(arguments)),
+        Err(code) => code,
     }
 }
 

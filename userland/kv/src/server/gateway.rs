@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::config::duration;
-use super::srv;
+use super::relay::Relay;
+use crate::applet;
 
+/// How it calls itself.
+const NAME: &str = "etcd: gateway";
 /// How long a member may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,22 +32,9 @@ enum Arguments {
 
 #[derive(clap::Args)]
 struct Start {
-    /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:23790")]
-    listen_addr: String,
-    /// Where the members are
-    #[arg(long, default_value = "127.0.0.1:2379", value_delimiter = ',')]
-    endpoints: Vec<String>,
-    /// A domain whose SRV records name the members
-    #[arg(long)]
-    discovery_srv: Option<String>,
-    /// The end of the names of those records
-    #[arg(long)]
-    discovery_srv_name: Option<String>,
-    /// Taken for etcd's sake: records are not checked, for connections are passed on as they are
-    #[arg(long)]
-    insecure_discovery: bool,
-    /// Taken for etcd's sake, as above
+    #[command(flatten)]
+    relay: Relay,
+    /// Taken for etcd's sake: connections are passed on as they are
     #[arg(long)]
     trusted_ca_file: Option<std::path::PathBuf>,
     /// How long a member that failed is left out
@@ -54,21 +44,9 @@ struct Start {
 
 /// Runs the gateway.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let Arguments::Start(start) = match Arguments::try_parse_from(args) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(start)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("etcd: gateway: {error}");
-            ExitCode::FAILURE
-        }
+    match applet::parse(args) {
+        Ok(Arguments::Start(start)) => applet::serve(NAME, run(start)),
+        Err(code) => code,
     }
 }
 
@@ -79,20 +57,9 @@ fn place(endpoint: &str) -> String {
 }
 
 async fn run(start: Start) -> Result<(), String> {
-    let endpoints = match &start.discovery_srv {
-        Some(domain) => srv::endpoints(domain, start.discovery_srv_name.as_deref()).await?,
-        None => start.endpoints,
-    };
+    let endpoints = start.relay.endpoints().await?;
     let members = Members::new(endpoints.iter().map(|endpoint| place(endpoint)), start.retry_delay);
-    if members.turn.lock().is_empty() {
-        return Err("no endpoints found".into());
-    }
-    let listener = TcpListener::bind(&start.listen_addr).await;
-    let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", start.listen_addr))?;
-    println!("etcd: gateway: ready to proxy client requests to {endpoints:?}");
-    if let Err(error) = super::ready() {
-        eprintln!("etcd: gateway: the service manager could not be told: {error}");
-    }
+    let listener = start.relay.listen(NAME, &endpoints).await?;
     let members = Arc::new(members);
     loop {
         match listener.accept().await {

@@ -11,6 +11,7 @@ mod grpc_proxy;
 pub(crate) mod http_client;
 pub mod peer;
 mod proxy;
+mod relay;
 mod srv;
 pub mod wrapper;
 
@@ -20,11 +21,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use hyper::Uri;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::applet;
 use crate::node::{Input, Node};
 use crate::proto::Member;
 use crate::proto::internal::command::Request;
@@ -34,6 +35,9 @@ use boot::{BootError, Booted};
 use config::Config;
 use founders::{Founders, NotFound};
 use peer::Peers;
+
+/// How long a member that was removed still answers, as etcd's does.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Reads flags, environment and file.
 fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
@@ -54,11 +58,7 @@ fn read_config(args: Vec<OsString>) -> Result<Config, ExitCode> {
         })?,
         None => args,
     };
-    let config = Config::try_parse_from(args).map_err(|error| {
-        let _ = error.print();
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
-    })?;
-    Ok(config.without_empty_words())
+    applet::parse(args).map(Config::without_empty_words)
 }
 
 /// Runs a member, or what the first argument names instead.
@@ -68,23 +68,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Some("grpc-proxy") => return grpc_proxy::main(args.into_iter().skip(1).collect()),
         _ => {}
     }
-    let config = match read_config(args) {
-        Ok(config) => config,
-        Err(code) => return code,
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("etcd: cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("etcd: {error}");
-            ExitCode::FAILURE
-        }
+    match read_config(args) {
+        Ok(config) => applet::serve("etcd", run(&config)),
+        Err(code) => code,
     }
 }
 
@@ -286,11 +272,12 @@ async fn wait_for_end(node: &Node) -> Result<(), BootError> {
     tokio::select! {
         told = until_told() => told.map_err(text)?,
         () = end => {
-            return if node.state.read().members.is_removed(node.setup.member_id) {
-                Ok(())
-            } else {
-                Err(BootError::Config("the member has stopped".into()))
-            };
+            if !node.state.read().members.is_removed(node.setup.member_id) {
+                return Err(BootError::Config("the member has stopped".into()));
+            }
+            // Who asked this very member for its removal is still to be answered.
+            tokio::time::sleep(GRACE).await;
+            return Ok(());
         }
     }
     hand_over(node).await;

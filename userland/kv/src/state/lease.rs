@@ -47,14 +47,14 @@ impl Leases {
     }
 
     /// Ties a key to a lease, if there is such a one.
-    pub fn attach(&mut self, id: i64, key: &Bytes) {
+    pub fn attach(&mut self, id: i64, key: &[u8]) {
         if let Some(lease) = self.0.get_mut(&id) {
             lease.keys.insert(Bytes::copy_from_slice(key));
         }
     }
 
     /// Unties a key.
-    pub fn detach(&mut self, id: i64, key: &Bytes) {
+    pub fn detach(&mut self, id: i64, key: &[u8]) {
         if let Some(lease) = self.0.get_mut(&id) {
             lease.keys.remove(key);
         }

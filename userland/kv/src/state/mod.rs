@@ -6,7 +6,9 @@
 
 pub mod auth;
 mod hash;
+mod history;
 pub mod lease;
+mod log;
 pub mod member;
 pub mod mvcc;
 pub mod record;
@@ -371,7 +373,7 @@ impl State {
             }
         }
         state.mvcc.restore_marks(1, compacted);
-        let held: Vec<(i64, Bytes)> =
+        let held: Vec<(i64, Arc<[u8]>)> =
             state.mvcc.live().filter(|r| r.lease != 0).map(|r| (r.lease, r.key.clone())).collect();
         for (lease, key) in held {
             state.leases.attach(lease, &key);

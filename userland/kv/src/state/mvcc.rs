@@ -2,13 +2,16 @@
 //!
 //! Invariants: `revision` grows by one with each transaction that changes something; a key's history is ordered by
 //! revision and begins with the newest record at or before `compacted`, unless that is a tombstone; `log` holds
-//! the same records in the order of their revisions.
+//! the same records in the order of their revisions. All records of a key share its bytes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::history::History;
+use super::log::Log;
 use super::record::Change;
 use crate::fault::Fault;
 use crate::proto::range_request::{SortOrder, SortTarget};
@@ -28,9 +31,9 @@ pub struct Revision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The key.
-    pub key: Bytes,
+    pub key: Arc<[u8]>,
     /// Its value; empty for a tombstone.
-    pub value: Bytes,
+    pub value: Box<[u8]>,
     /// Revision of the put that brought it into being; 0 for a tombstone.
     pub created: i64,
     /// When this was written.
@@ -48,10 +51,10 @@ impl Record {
     }
 
     /// As it is sent to clients.
-    pub fn key_value(&self) -> KeyValue {
+    pub fn key_value(self: &Arc<Record>) -> KeyValue {
         KeyValue {
-            key: self.key.clone(),
-            value: self.value.clone(),
+            key: self.key_bytes(),
+            value: Bytes::from_owner(Value(self.clone())),
             create_revision: self.created,
             mod_revision: self.modified.main,
             version: self.version,
@@ -59,9 +62,23 @@ impl Record {
         }
     }
 
+    /// The key, without a copy.
+    pub fn key_bytes(&self) -> Bytes {
+        Bytes::from_owner(self.key.clone())
+    }
+
     /// Bytes that it is counted with against the quota: what a page of etcd's would hold.
     pub fn size(&self) -> usize {
         self.key.len() + self.value.len() + 64
+    }
+}
+
+/// The value of a record, which stays as long as an answer needs it.
+struct Value(Arc<Record>);
+
+impl AsRef<[u8]> for Value {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.value
     }
 }
 
@@ -79,8 +96,8 @@ pub struct Found {
 /// The keyspace.
 #[derive(Clone, Debug)]
 pub struct Mvcc {
-    keys: BTreeMap<Bytes, Vec<Arc<Record>>>,
-    log: BTreeMap<Revision, Arc<Record>>,
+    keys: BTreeMap<Arc<[u8]>, History>,
+    log: Log,
     revision: i64,
     compacted: i64,
     size: usize,
@@ -90,7 +107,7 @@ pub struct Mvcc {
 
 impl Default for Mvcc {
     fn default() -> Mvcc {
-        Mvcc { keys: BTreeMap::new(), log: BTreeMap::new(), revision: 1, compacted: 0, size: 0, sub: 0 }
+        Mvcc { keys: BTreeMap::new(), log: Log::default(), revision: 1, compacted: 0, size: 0, sub: 0 }
     }
 }
 
@@ -117,10 +134,7 @@ impl Mvcc {
 
     /// Number of keys that are there now.
     pub fn key_count(&self) -> usize {
-        self.keys
-            .values()
-            .filter(|history| history.last().is_some_and(|record| !record.is_tombstone()))
-            .count()
+        self.keys.values().filter(|history| !history.newest().is_tombstone()).count()
     }
 
     /// The revision that a read sees now: within a transaction that has changed something, its own.
@@ -130,7 +144,7 @@ impl Mvcc {
 
     /// The key at a revision.
     pub fn get(&self, key: &[u8], at: i64) -> Option<&Arc<Record>> {
-        self.keys.get(key).and_then(|history| live_at(history, at))
+        self.keys.get(key).and_then(|history| history.at(at))
     }
 
     /// All keys of a span at a revision, in order.
@@ -139,7 +153,7 @@ impl Mvcc {
             .map(|bounds| self.keys.range::<[u8], _>(bounds))
             .into_iter()
             .flatten()
-            .filter_map(move |(_, history)| live_at(history, at))
+            .filter_map(move |(_, history)| history.at(at))
     }
 
     /// Whether a read at `revision` is possible; 0 means now.
@@ -196,8 +210,8 @@ impl Mvcc {
     /// Writes a key within the open transaction. Returns what it was before.
     pub fn put(
         &mut self,
-        key: &Bytes,
-        value: &Bytes,
+        key: &[u8],
+        value: &[u8],
         lease: i64,
         changes: &mut Vec<Change>,
     ) -> Option<Arc<Record>> {
@@ -205,8 +219,8 @@ impl Mvcc {
         let main = self.revision + 1;
         let record = Record {
             // A copy of its own: the request's buffer would keep everything that came with it.
-            key: previous.as_ref().map_or_else(|| Bytes::copy_from_slice(key), |record| record.key.clone()),
-            value: Bytes::copy_from_slice(value),
+            key: self.shared(key).unwrap_or_else(|| key.into()),
+            value: value.into(),
             created: previous.as_ref().map_or(main, |record| record.created),
             modified: Revision { main, sub: self.sub },
             version: previous.as_ref().map_or(0, |record| record.version) + 1,
@@ -223,7 +237,7 @@ impl Mvcc {
             let modified = Revision { main: self.revision + 1, sub: self.sub };
             let key = record.key.clone();
             self.write(
-                Record { key, value: Bytes::new(), created: 0, modified, version: 0, lease: 0 },
+                Record { key, value: Box::default(), created: 0, modified, version: 0, lease: 0 },
                 changes,
             );
         }
@@ -239,8 +253,16 @@ impl Mvcc {
 
     fn insert(&mut self, record: Arc<Record>) {
         self.size += record.size();
-        self.log.insert(record.modified, record.clone());
-        self.keys.entry(record.key.clone()).or_insert_with(|| Vec::with_capacity(1)).push(record);
+        self.log.push(record.clone());
+        match self.keys.entry(record.key.clone()) {
+            Entry::Vacant(place) => drop(place.insert(History::Single(record))),
+            Entry::Occupied(mut history) => history.get_mut().push(record),
+        }
+    }
+
+    /// The bytes of a key that is known.
+    fn shared(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.keys.get_key_value(key).map(|(key, _)| key.clone())
     }
 
     /// Ends the open transaction. Returns the revision.
@@ -252,17 +274,17 @@ impl Mvcc {
 
     /// The records written at or after `from`, in order.
     pub fn since(&self, from: i64) -> impl Iterator<Item = &Arc<Record>> {
-        self.log.range(Revision { main: from, sub: 0 }..).map(|(_, record)| record)
+        self.log.since(from)
     }
 
     /// Every record, in order of revisions.
     pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.log.values()
+        self.log.iter()
     }
 
     /// Every key's newest record that is not a tombstone.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.keys.values().filter_map(|history| live_at(history, i64::MAX))
+        self.keys.values().filter_map(|history| history.at(i64::MAX))
     }
 
     /// Drops what no read at or after `at` can see.
@@ -276,22 +298,17 @@ impl Mvcc {
         if at > self.revision {
             return Err(Fault::FutureRevision);
         }
-        let from = Revision { main: self.compacted, sub: 0 };
-        let until = Revision { main: at, sub: i64::MAX };
-        let touched: Vec<Bytes> =
-            self.log.range(from..=until).map(|(_, record)| record.key.clone()).collect();
+        let touched = self.log.since(self.compacted).take_while(|record| record.modified.main <= at);
+        let touched: Vec<Arc<[u8]>> = touched.map(|record| record.key.clone()).collect();
         for key in touched {
             let Some(history) = self.keys.get_mut(&key) else { continue };
-            let old = history.iter().take_while(|record| record.modified.main <= at).count();
-            // The newest of the old ones is still seen by reads at `at`, unless it says that the key ended.
-            let ended = old.checked_sub(1).and_then(|i| history.get(i)).is_some_and(|r| r.is_tombstone());
-            let drop = if ended { old } else { old.saturating_sub(1) };
-            for record in history.drain(..drop) {
+            let (dropped, ended) = history.compact(at);
+            for record in dropped {
                 self.size -= record.size();
-                self.log.remove(&record.modified);
+                self.log.remove(record.modified);
                 changes.push(Change::Drop(record.modified, record.is_tombstone()));
             }
-            if history.is_empty() {
+            if ended {
                 self.keys.remove(&key);
             }
         }
@@ -300,7 +317,8 @@ impl Mvcc {
     }
 
     /// Takes back a record from a snapshot; they come in order of their revisions.
-    pub fn restore(&mut self, record: Record) {
+    pub fn restore(&mut self, mut record: Record) {
+        record.key = self.shared(&record.key).unwrap_or(record.key);
         self.revision = self.revision.max(record.modified.main);
         self.insert(Arc::new(record));
     }
@@ -310,11 +328,6 @@ impl Mvcc {
         self.compacted = self.compacted.max(compacted);
         self.revision = self.revision.max(revision).max(compacted);
     }
-}
-
-/// The record of a history that a read at `at` sees, unless the key is not there then.
-fn live_at(history: &[Arc<Record>], at: i64) -> Option<&Arc<Record>> {
-    history.iter().rev().find(|record| record.modified.main <= at).filter(|record| !record.is_tombstone())
 }
 
 fn passes(record: &Record, request: &RangeRequest) -> bool {

@@ -146,9 +146,9 @@ pub fn parse_revision(key: &[u8]) -> Option<(Revision, bool)> {
 }
 
 /// A record's value on disk.
-pub fn record_value(record: &Record) -> Bytes {
+pub fn record_value(record: &Arc<Record>) -> Bytes {
     if record.is_tombstone() {
-        return KeyValue { key: record.key.clone(), ..KeyValue::default() }.encode_to_vec().into();
+        return KeyValue { key: record.key_bytes(), ..KeyValue::default() }.encode_to_vec().into();
     }
     record.key_value().encode_to_vec().into()
 }
@@ -159,8 +159,8 @@ pub fn parse_record(key: &[u8], value: &[u8]) -> Option<Record> {
     let kv = KeyValue::decode(value).ok()?;
     let sound = modified.main > 0 && modified.sub >= 0 && (tombstone || kv.version > 0);
     sound.then(|| Record {
-        key: Bytes::copy_from_slice(&kv.key),
-        value: Bytes::copy_from_slice(&kv.value),
+        key: kv.key.as_ref().into(),
+        value: kv.value.as_ref().into(),
         created: if tombstone { 0 } else { kv.create_revision },
         modified,
         version: if tombstone { 0 } else { kv.version },

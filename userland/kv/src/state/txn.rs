@@ -215,8 +215,8 @@ impl State {
             _ => request.lease,
         };
         let value = match &old {
-            Some(old) if request.ignore_value => &old.value,
-            _ => &request.value,
+            Some(old) if request.ignore_value => old.value.as_ref(),
+            _ => request.value.as_ref(),
         };
         let old_lease = old.as_ref().map_or(0, |old| old.lease);
         self.mvcc.put(&request.key, value, lease, &mut self.changes);

@@ -76,28 +76,42 @@ pub fn read(path: &Path) -> Result<Option<State>, Damage> {
     }
     let corrupt = |what: String| Damage::Corrupt { path: path.to_owned(), offset: 0, what };
     let db = open(path).map_err(|error| corrupt(error.to_string()))?;
-    let mut records = Vec::new();
-    let (mut sum, mut said) = (0u64, None);
-    for entry in db.iter() {
-        let (name, value) = entry.map_err(|error| corrupt(error.to_string()))?;
-        if name == SUM {
+    let (mut sum, mut said, mut count, mut fault) = (0u64, None, 0usize, None);
+    // One after the other: the state alone is as large as the memory should become.
+    let records = db.iter().filter_map(|entry| match entry {
+        Ok((name, value)) if name == SUM => {
             said = parse_sum(&value);
-            continue;
+            None
         }
-        sum = sum.wrapping_add(weight(&name, &value));
-        let bucket =
-            name.first().and_then(|first| Bucket::ALL.into_iter().find(|bucket| *bucket as u8 == *first));
-        let bucket = bucket.ok_or_else(|| corrupt("it holds a record of no bucket".into()))?;
-        let name = Bytes::copy_from_slice(name.get(1..).unwrap_or_default());
-        records.push((bucket, name, Bytes::copy_from_slice(&value)));
-    }
-    if records.is_empty() {
+        Ok((name, value)) => {
+            sum = sum.wrapping_add(weight(&name, &value));
+            count += 1;
+            let found = parse_entry(&name, &value);
+            fault = fault.take().or_else(|| found.is_none().then(|| "it holds a record of no bucket".into()));
+            found
+        }
+        Err(error) => {
+            fault = Some(error.to_string());
+            None
+        }
+    });
+    let restored = State::restore(records);
+    if count == 0 && fault.is_none() {
         return Ok(None);
+    }
+    if let Some(fault) = fault {
+        return Err(corrupt(fault));
     }
     if said != Some(sum) {
         return Err(corrupt("its records are not those that were written".into()));
     }
-    State::restore(records).map(Some).map_err(|error| corrupt(error.to_string()))
+    restored.map(Some).map_err(|error| corrupt(error.to_string()))
+}
+
+fn parse_entry(name: &[u8], value: &[u8]) -> Option<(Bucket, Bytes, Bytes)> {
+    let (first, name) = name.split_first()?;
+    let bucket = Bucket::ALL.into_iter().find(|bucket| *bucket as u8 == *first)?;
+    Some((bucket, Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)))
 }
 
 impl Checkpoint {

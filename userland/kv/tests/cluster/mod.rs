@@ -43,6 +43,8 @@ pub struct Cluster {
     pub folder: tempfile::TempDir,
     pub members: Vec<Member>,
     pub flags: Vec<String>,
+    /// What members are started with: words before the program.
+    pub launcher: Vec<String>,
     program: PathBuf,
 }
 
@@ -75,7 +77,7 @@ impl Cluster {
             (0..size).map(|number| Cluster::member(folder.path(), &format!("m{number}"), scheme)).collect();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let program = applet("etcd", folder.path());
-        Cluster { folder, members, flags, program }
+        Cluster { folder, members, flags, launcher: Vec::new(), program }
     }
 
     fn member(folder: &Path, name: &str, scheme: &str) -> Member {
@@ -101,8 +103,11 @@ impl Cluster {
         let member = &mut self.members[number];
         let log = fs::OpenOptions::new().create(true).append(true).open(member.data.with_extension("log"));
         let log = log.expect("a log");
-        let mut command = Command::new(&self.program);
+        let program = self.program.to_string_lossy().into_owned();
+        let words: Vec<&String> = self.launcher.iter().chain([&program]).collect();
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .args(["--name", &member.name, "--data-dir"])
             .arg(&member.data)
             .args(["--listen-client-urls", &member.client, "--advertise-client-urls", &member.client])

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Engine, Entry};
 use crate::graph::Graph;
-use crate::{Dependency, Level, LoadState, Sources, Unit, UnitName, UnitType, World};
+use crate::{Action, Dependency, Level, LoadState, Sources, Unit, UnitName, UnitType, World};
 
 /// A chain of aliases longer than this leads nowhere.
 const MOST_ALIASES: usize = 8;
@@ -49,6 +49,7 @@ impl Engine {
             queue.extend(unit.dependencies.names().cloned());
             queue.extend(mounts_on_the_way(&unit));
             fresh.insert(real.clone());
+            self.fx.actions.push(Action::Loaded { unit: real.clone() });
             self.entries.insert(real, Box::new(Entry::new(Arc::new(unit))));
         }
         if found_new && self.graph_is_old {

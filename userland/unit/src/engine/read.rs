@@ -4,7 +4,7 @@ use super::Engine;
 use super::{Machine, cgroup_path};
 use crate::exec::CommandLine;
 use crate::machine::{Control, Runs, Service};
-use crate::settings::Commands;
+use crate::settings::{Commands, ServiceType};
 use crate::{ActiveState, CommandStatus, Details, JobStatus, Pid, Role, Unit, UnitName, UnitStatus, Usec};
 
 impl Engine {
@@ -49,9 +49,12 @@ impl Engine {
 
     /// Every name that a service in memory has on the bus, if Type=dbus waits for it.
     pub fn bus_names(&self) -> std::collections::BTreeSet<String> {
-        let services = self.entries.values().filter_map(|entry| entry.base.unit.service());
-        let waits = services.filter(|service| service.kind == crate::settings::ServiceType::Dbus);
-        waits.filter_map(|service| service.bus_name.clone()).collect()
+        self.entries.values().filter_map(|entry| awaited_name(&entry.base.unit)).map(str::to_owned).collect()
+    }
+
+    /// The name that a unit in memory has on the bus, if Type=dbus waits for it.
+    pub fn bus_name_of(&self, unit: &UnitName) -> Option<&str> {
+        awaited_name(self.definition(unit)?)
     }
 
     /// Every process that is a main or control process of a unit.
@@ -199,4 +202,9 @@ fn commands(lines: &Commands, runs: &Runs) -> Vec<CommandStatus> {
         }
     };
     lines.all().map(status).collect()
+}
+
+fn awaited_name(unit: &Unit) -> Option<&str> {
+    let service = unit.service().filter(|service| service.kind == ServiceType::Dbus)?;
+    service.bus_name.as_deref()
 }

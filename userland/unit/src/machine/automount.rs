@@ -23,6 +23,8 @@ enum State {
 #[serde(default = "Automount::new")]
 pub(crate) struct Automount {
     state: State,
+    /// How many times the shell has been asked for the autofs and has not answered: the last answer counts.
+    placing: u32,
     #[serde(deserialize_with = "word")]
     pub(crate) result: Word,
     /// Somebody waits for an answer.
@@ -35,11 +37,11 @@ const SUCCESS: &str = "success";
 
 impl Automount {
     pub(crate) fn new() -> Automount {
-        Automount { state: State::Dead, result: SUCCESS, asked: false, expiring: false }
+        Automount { state: State::Dead, placing: 0, result: SUCCESS, asked: false, expiring: false }
     }
 
     fn set_state(&mut self, stage: &mut Stage<'_>, state: State) {
-        let was_placed = matches!(self.state, State::Waiting | State::Running);
+        let was_placed = matches!(self.state, State::Placing | State::Waiting | State::Running);
         self.state = state;
         if was_placed && matches!(state, State::Dead | State::Failed) {
             let unit = stage.name();
@@ -69,9 +71,10 @@ impl Automount {
 
     /// The autofs is in place, or cannot be.
     pub(crate) fn placed(&mut self, stage: &mut Stage<'_>, outcome: Result<(), String>) {
-        if self.state != State::Placing {
-            let unit = stage.name();
-            return stage.fx.actions.push(Action::RemoveAutomount { unit });
+        self.placing = self.placing.saturating_sub(1);
+        // stopped meanwhile, and perhaps started again: that autofs was taken away when it was stopped
+        if self.state != State::Placing || self.placing > 0 {
+            return;
         }
         match outcome {
             Ok(()) => self.set_state(stage, State::Waiting),
@@ -141,6 +144,7 @@ impl Life for Automount {
         stage.new_invocation();
         let unit = stage.base.unit.clone();
         stage.fx.actions.push(Action::PlaceAutomount { unit });
+        self.placing += 1;
         self.set_state(stage, State::Placing);
         Step::Begun
     }

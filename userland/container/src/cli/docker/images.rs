@@ -29,15 +29,22 @@ impl Images {
         }
         let only: Option<Reference> = self.repository.as_deref().map(str::parse).transpose()?;
         for image in store.images()? {
-            let Ok(reference) = image.reference.parse::<Reference>() else { continue };
-            let repository = reference.familiar_repository();
+            // One without a name has no reference.
+            let reference = image.reference.parse::<Reference>().ok();
+            let none = || "<none>".to_owned();
+            let repository = reference.as_ref().map_or_else(none, Reference::familiar_repository);
             if only.as_ref().is_some_and(|only| only.familiar_repository() != repository) {
                 continue;
             }
             let mut row = vec![image.short_id().to_owned()];
             if !self.quiet {
-                let tag = if reference.digest().is_some() { "<none>" } else { reference.selector() };
-                row = vec![repository, tag.to_owned(), image.short_id().to_owned(), show::size(image.size)];
+                let tag = reference.filter(|one| one.digest().is_none()).map(|one| one.selector().to_owned());
+                row = vec![
+                    repository,
+                    tag.unwrap_or_else(none),
+                    image.short_id().to_owned(),
+                    show::size(image.size),
+                ];
                 if self.digests {
                     row.insert(2, image.manifest.clone());
                 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{CliError, Places, show};
 use crate::state::{Container, StateError, Status};
+use crate::store::description::describe;
 
 /// Show what is known of containers and images, as JSON
 #[derive(Debug, clap::Args)]
@@ -63,18 +64,5 @@ fn of_container(container: &Container) -> Value {
 fn of_image(places: &Places, name: &str) -> Result<Option<Value>, CliError> {
     let store = places.open_store()?;
     let Some(image) = store.find_image(name)? else { return Ok(None) };
-    let config = store.config(&image)?;
-    let defaults = config.defaults();
-    Ok(Some(json!({
-        "Id": image.id,
-        "RepoTags": [image.reference],
-        "Digest": image.manifest,
-        "Created": config.created,
-        "Size": image.size,
-        "Config": {
-            "User": defaults.user, "Env": defaults.env, "Entrypoint": defaults.entrypoint, "Cmd": defaults.cmd,
-            "WorkingDir": defaults.working_dir, "Labels": defaults.labels,
-        },
-        "RootFS": { "Type": "layers", "Layers": config.diff_ids() },
-    })))
+    Ok(Some(describe(&store, &image)?))
 }

@@ -3,9 +3,13 @@
 //! There is no daemon behind it. A foreground `docker run` is the parent of its container; `docker run -d`
 //! leaves a parent of its own behind.
 
+mod commit;
 mod exec;
 mod gc;
+mod history;
+mod image;
 mod images;
+mod import;
 mod info;
 mod inspect;
 mod load;
@@ -13,10 +17,13 @@ mod logs;
 mod network;
 mod ps;
 mod pull;
+mod push;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 pub(crate) mod signal;
+mod tag;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -43,6 +50,10 @@ enum Verb {
     Exec(exec::Exec),
     Ps(ps::Ps),
     Pull(pull::Pull),
+    Push(push::Push),
+    Tag(tag::Tag),
+    History(history::History),
+    Image(image::Group),
     Images(images::Images),
     Stop(signal::Stop),
     Kill(signal::Kill),
@@ -50,6 +61,9 @@ enum Verb {
     Rm(rm::Rm),
     Rmi(rmi::Rmi),
     Load(load::Load),
+    Save(save::Save),
+    Import(import::Import),
+    Commit(commit::Commit),
     Logs(logs::Logs),
     Inspect(inspect::Inspect),
     Network(network::Network),
@@ -82,6 +96,10 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Exec(verb) => verb.run(places),
         Verb::Ps(verb) => verb.run(places),
         Verb::Pull(verb) => verb.run(places),
+        Verb::Push(verb) => verb.run(places),
+        Verb::Tag(verb) => verb.run(places),
+        Verb::History(verb) => verb.run(places),
+        Verb::Image(verb) => verb.run(places),
         Verb::Images(verb) => verb.run(places),
         Verb::Stop(verb) => verb.run(places),
         Verb::Kill(verb) => verb.run(places),
@@ -89,6 +107,9 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Rm(verb) => verb.run(places),
         Verb::Rmi(verb) => verb.run(places),
         Verb::Load(verb) => verb.run(places),
+        Verb::Save(verb) => verb.run(places),
+        Verb::Import(verb) => verb.run(places),
+        Verb::Commit(verb) => verb.run(places),
         Verb::Logs(verb) => verb.run(places),
         Verb::Inspect(verb) => verb.run(places),
         Verb::Network(verb) => verb.run(places),

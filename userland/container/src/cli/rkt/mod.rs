@@ -1,18 +1,20 @@
-//! `rkt`, for people and units that know it: the service manager is the parent, images are Docker's.
+//! `rkt`, for people and units that know it: the service manager is the parent, there is no daemon.
 //!
-//! A first slice: `fetch`, `run` of one app, `list`, `rm`, `image list`.
+//! Images are Docker's and OCI's by `docker://` references, and App Container Images in files. Whether an image
+//! of a registry may be taken is the signature policy's word ([`crate::policy`]); an App Container Image needs a
+//! signature by a key that [`trust`] knows, unless `--insecure-options=image` says otherwise.
+
+mod image;
+mod pod;
+mod trust;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{CliError, Places, image_or_pull, pull_and_tell, show};
-use crate::bundle::{Network, Options, spec};
-use crate::reference::Reference;
-use crate::run::guard;
-use crate::run::supervisor::Streams;
-use crate::state::{Record, Status, new_id, now};
+use super::{CliError, Places, show};
 
 /// Run application containers, without a daemon.
 #[derive(Debug, Parser)]
@@ -20,9 +22,9 @@ use crate::state::{Record, Status, new_id, now};
 struct Rkt {
     #[command(flatten)]
     places: Places,
-    /// Accept images without signatures from these sources (docker images have none)
-    #[arg(long, global = true, value_name = "WHAT")]
-    insecure_options: Option<String>,
+    /// image: take App Container Images without a signature. Others of rkt's words have no effect
+    #[arg(long, global = true, value_name = "WHAT", value_delimiter = ',')]
+    insecure_options: Vec<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -31,44 +33,87 @@ struct Rkt {
 enum Verb {
     /// Fetch images into the store and print their IDs
     Fetch {
-        /// docker://[HOST[:PORT]/]NAME[:TAG]
+        /// docker://[HOST[:PORT]/]NAME[:TAG], or FILE.aci
         #[arg(required = true)]
         image: Vec<String>,
     },
-    /// Run an app
+    /// Run a pod of one app
     Run {
-        /// none or host; default: a network of its own
-        #[arg(long, alias = "net")]
-        network: Option<String>,
+        #[command(flatten)]
+        app: pod::App,
         /// Pass standard input on
         #[arg(long)]
         interactive: bool,
-        /// Program in place of the image's
-        #[arg(long, value_name = "PATH")]
-        exec: Option<String>,
-        /// docker://[HOST[:PORT]/]NAME[:TAG]
-        image: String,
-        /// Arguments of the app
-        #[arg(last = true)]
-        args: Vec<String>,
+    },
+    /// Make a pod that run-prepared runs, and print its UUID
+    Prepare {
+        #[command(flatten)]
+        app: pod::App,
+    },
+    /// Run a pod that was prepared
+    RunPrepared {
+        /// Pass standard input on
+        #[arg(long)]
+        interactive: bool,
+        /// UUID, or its beginning
+        uuid: String,
     },
     /// List pods
     List,
-    /// Remove pods that have exited
-    Rm {
+    /// Tell where a pod is in its life
+    Status {
+        /// Wait until it has exited
+        #[arg(long)]
+        wait: bool,
+        /// UUID, or its beginning
+        uuid: String,
+    },
+    /// Run a command in a running pod
+    Enter {
+        /// The app; there is one
+        #[arg(long)]
+        app: Option<String>,
+        /// UUID, or its beginning
+        uuid: String,
+        /// The command; /bin/sh if none is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Stop pods
+    Stop {
+        /// Kill them
+        #[arg(long)]
+        force: bool,
         /// UUIDs
         #[arg(required = true)]
         uuid: Vec<String>,
     },
+    /// Remove pods that have exited
+    Rm {
+        /// Read a UUID from this file
+        #[arg(long, value_name = "FILE")]
+        uuid_file: Option<PathBuf>,
+        /// UUIDs
+        uuid: Vec<String>,
+    },
+    /// Remove pods that exited a while ago
+    Gc {
+        /// How long ago, 30m if not said
+        #[arg(long)]
+        grace_period: Option<String>,
+        /// And prepared ones that were never run for so long, 24h if not said
+        #[arg(long)]
+        expire_prepared: Option<String>,
+        /// Only tell which
+        #[arg(long)]
+        mark_only: bool,
+    },
     /// Work with images
     #[command(subcommand)]
-    Image(ImageVerb),
-}
-
-#[derive(Debug, Subcommand)]
-enum ImageVerb {
-    /// List images
-    List,
+    Image(image::Verb),
+    /// Whose App Container Images are taken
+    #[command(subcommand)]
+    Trust(trust::Verb),
 }
 
 /// The applet.
@@ -82,17 +127,29 @@ pub fn rkt(args: Vec<OsString>) -> ExitCode {
         }
     };
     let places = &parsed.places;
+    let insecure = parsed.insecure_options.iter().any(|word| matches!(word.as_str(), "image" | "all"));
     let done = match parsed.verb {
-        Verb::Fetch { image } => fetch(places, &image),
-        Verb::Run { network, interactive, exec, image, args } => {
-            run(places, network.as_deref(), interactive, exec, &image, args)
+        Verb::Fetch { image } => fetch(places, &image, insecure),
+        Verb::Run { app, interactive } => pod::run(places, &app, interactive, insecure),
+        Verb::Prepare { app } => pod::prepare(places, &app, insecure),
+        Verb::RunPrepared { interactive, uuid } => pod::run_prepared(places, &uuid, interactive),
+        Verb::List => pod::list(places),
+        Verb::Status { wait, uuid } => pod::status(places, &uuid, wait),
+        Verb::Enter { app: _, uuid, command } => pod::enter(places, &uuid, &command),
+        Verb::Stop { force, uuid } => pod::stop(places, &uuid, force),
+        Verb::Rm { uuid_file, uuid } => pod::remove(places, &uuid, uuid_file.as_deref()),
+        Verb::Gc { grace_period, expire_prepared, mark_only } => {
+            pod::gc(places, grace_period.as_deref(), expire_prepared.as_deref(), mark_only)
         }
-        Verb::List => list(places),
-        Verb::Rm { uuid } => remove(places, &uuid),
-        Verb::Image(ImageVerb::List) => image_list(places),
+        Verb::Image(verb) => verb.run(places),
+        Verb::Trust(verb) => verb.run(),
     };
     match done {
         Ok(status) => ExitCode::from(status),
+        Err(CliError::Run(error)) => {
+            eprintln!("rkt: {error}");
+            ExitCode::from(error.status())
+        }
         Err(error) => {
             eprintln!("rkt: {error}");
             ExitCode::from(254)
@@ -100,113 +157,21 @@ pub fn rkt(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// The name behind `docker://`; ACIs come later.
-fn docker_name(image: &str) -> Result<&str, CliError> {
-    match image.split_once("://") {
-        Some(("docker", name)) => Ok(name),
-        None => Ok(image),
-        Some((scheme, _)) => {
-            Err(CliError::Usage(format!("{scheme}:// is not there yet; write docker://NAME")))
-        }
-    }
-}
-
-fn fetch(places: &Places, images: &[String]) -> Result<u8, CliError> {
+fn fetch(places: &Places, images: &[String], insecure: bool) -> Result<u8, CliError> {
     let store = places.open_store()?;
-    for image in images {
-        let reference: Reference = docker_name(image)?.parse()?;
-        let pulled = pull_and_tell(&store, &reference, true)?;
-        show::line(&pulled.image.id.replace(':', "-"));
+    for name in images {
+        show::line(&image::fetch(&store, name, insecure)?.id.replace(':', "-"));
     }
     Ok(0)
 }
 
-fn run(
-    places: &Places,
-    network: Option<&str>,
-    interactive: bool,
-    exec: Option<String>,
-    image: &str,
-    args: Vec<String>,
-) -> Result<u8, CliError> {
-    let network = match network {
-        None | Some("default") => Network::Bridge,
-        Some("none") => Network::None,
-        Some("host") => Network::Host,
-        Some(other) => {
-            return Err(CliError::Usage(format!("--net={other}: there are none, host and default")));
-        }
-    };
-    guard::protect_own_program().map_err(|error| CliError::Io("protect our own program", error))?;
-    let (store, containers) = (places.open_store()?, places.containers());
-    let name = docker_name(image)?;
-    let image = image_or_pull(&store, name)?;
-    let config = store.config(&image)?;
-    let options = Options { command: args, entrypoint: exec, network, ..Options::default() };
-    let id = new_id()?;
-    let spec = spec(&config, &options, &id)?;
-    let record = Record {
-        id,
-        name: String::new(),
-        image: name.to_owned(),
-        image_id: image.id.clone(),
-        layers: store.layers(&config)?,
-        command: spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default(),
-        created: now(),
-        tty: false,
-        init: false,
-        auto_remove: false,
-        stop_signal: config.defaults().stop_signal,
-        network: network.word().to_owned(),
-        labels: std::collections::BTreeMap::new(),
-    };
-    let (record, owner) = containers.create(&store, record, &spec)?;
-    // From here on the record keeps the layers; others may clear the store.
-    drop(store);
-    let streams = Streams { stdin: interactive };
-    Ok(super::docker::run_to_end(&containers, &record, &spec, streams, &owner)?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn list(places: &Places) -> Result<u8, CliError> {
-    let heads = ["UUID", "APP", "IMAGE NAME", "STATE", "CREATED", "STARTED", "NETWORKS"];
-    let mut rows = vec![heads.map(str::to_owned).to_vec()];
-    for container in places.containers().list()? {
-        let record = &container.record;
-        let ago = |time: u64| format!("{} ago", show::span(now().saturating_sub(time)));
-        let state = if container.status == Status::Created { "prepared" } else { container.status.word() };
-        let app = record.image.rsplit('/').next().unwrap_or_default().split(':').next().unwrap_or_default();
-        rows.push(vec![
-            record.id.get(..8).unwrap_or(&record.id).to_owned(),
-            app.to_owned(),
-            record.image.clone(),
-            state.to_owned(),
-            ago(record.created),
-            container.state.started.map(ago).unwrap_or_default(),
-            record.network.clone(),
-        ]);
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Rkt::command().debug_assert();
     }
-    show::table(&rows);
-    Ok(0)
-}
-
-fn remove(places: &Places, uuids: &[String]) -> Result<u8, CliError> {
-    let containers = places.containers();
-    for uuid in uuids {
-        containers.remove(&containers.find(uuid)?)?;
-        show::line(&format!("{uuid:?}"));
-    }
-    Ok(0)
-}
-
-fn image_list(places: &Places) -> Result<u8, CliError> {
-    let mut rows = vec![["ID", "NAME", "SIZE"].map(str::to_owned).to_vec()];
-    for image in places.open_store()?.images()? {
-        rows.push(vec![
-            format!("sha256-{}", image.short_id()),
-            image.reference.clone(),
-            show::size(image.size),
-        ]);
-    }
-    show::table(&rows);
-    Ok(0)
 }

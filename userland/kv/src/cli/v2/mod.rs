@@ -18,6 +18,8 @@ use clap::{Parser, Subcommand};
 use client::{Client, Failure};
 use print::Output;
 
+use crate::applet;
+
 /// Asks a key-value store with etcd's v2 API. `ETCDCTL_API=3 etcdctl` speaks the v3 API.
 #[derive(Parser)]
 #[command(name = "etcdctl", version = crate::serve::VERSION)]
@@ -96,12 +98,9 @@ enum Verb {
 
 /// Runs the client.
 pub(super) async fn main(args: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli: Cli = match applet::parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
-        }
+        Err(code) => return code,
     };
     let login = cli.username.map(|word| auth::login(&word, "Password: ")).transpose();
     let asked = async {

@@ -24,12 +24,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response, StatusCode};
-use tokio::net::TcpListener;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::relay::Relay;
+use crate::applet;
 use crate::proto::RangeRequest;
 use crate::proto::kv_client::KvClient;
 use crate::proto::kv_server::KvServer;
@@ -39,6 +40,9 @@ use crate::serve::{AnyBody, Peer, connection, tls};
 use keys::Keys;
 use namespace::Namespace;
 use watch::Watchers;
+
+/// How it calls itself.
+const NAME: &str = "etcd: grpc-proxy";
 
 /// Stands between clients and members
 #[derive(Parser)]
@@ -50,21 +54,8 @@ enum Arguments {
 
 #[derive(clap::Args)]
 struct Start {
-    /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:23790")]
-    listen_addr: String,
-    /// Where the members are
-    #[arg(long, default_value = "127.0.0.1:2379", value_delimiter = ',')]
-    endpoints: Vec<String>,
-    /// A domain whose SRV records name the members
-    #[arg(long)]
-    discovery_srv: Option<String>,
-    /// The end of the names of those records
-    #[arg(long)]
-    discovery_srv_name: Option<String>,
-    /// Taken for etcd's sake: SRV records are not checked
-    #[arg(long)]
-    insecure_discovery: bool,
+    #[command(flatten)]
+    relay: Relay,
     /// What clients' keys begin with in the store
     #[arg(long, default_value = "")]
     namespace: String,
@@ -118,21 +109,9 @@ fn with_token<T>(message: T, token: &Token) -> tonic::Request<T> {
 
 /// Runs the proxy.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let Arguments::Start(start) = match Arguments::try_parse_from(args) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(*start)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("etcd: grpc-proxy: {error}");
-            ExitCode::FAILURE
-        }
+    match applet::parse(args) {
+        Ok(Arguments::Start(start)) => applet::serve(NAME, run(*start)),
+        Err(code) => code,
     }
 }
 
@@ -142,11 +121,7 @@ impl Start {
         let secure = self.cacert.is_some() || self.cert.is_some();
         let all = endpoints.iter().map(|endpoint| self.endpoint(endpoint, secure));
         let all: Vec<Endpoint> = all.collect::<Result<_, _>>()?;
-        if all.is_empty() {
-            Err("no endpoints found".into())
-        } else {
-            Ok(Channel::balance_list(all.into_iter()))
-        }
+        Ok(Channel::balance_list(all.into_iter()))
     }
 
     fn endpoint(&self, endpoint: &str, secure: bool) -> Result<Endpoint, String> {
@@ -172,10 +147,7 @@ impl Start {
 }
 
 async fn run(start: Start) -> Result<(), String> {
-    let endpoints = match &start.discovery_srv {
-        Some(domain) => super::srv::endpoints(domain, start.discovery_srv_name.as_deref()).await?,
-        None => start.endpoints.clone(),
-    };
+    let endpoints = start.relay.endpoints().await?;
     let files = tls::Files {
         cert: start.cert_file.clone(),
         key: start.key_file.clone(),
@@ -185,12 +157,7 @@ async fn run(start: Start) -> Result<(), String> {
     let tls = files.cert.is_some().then(|| files.server().map(Arc::new)).transpose();
     let tls = tls.map_err(|error| error.to_string())?;
     let proxy = Proxy::new(start.channel(&endpoints)?, Namespace(start.namespace.clone().into()));
-    let listener = TcpListener::bind(&start.listen_addr).await;
-    let listener = listener.map_err(|error| format!("cannot listen on {}: {error}", start.listen_addr))?;
-    println!("etcd: grpc-proxy: ready on {} for {}", start.listen_addr, endpoints.join(","));
-    if let Err(error) = super::ready() {
-        eprintln!("etcd: the service manager could not be told: {error}");
-    }
+    let listener = start.relay.listen(NAME, &endpoints).await?;
     let serve = connection::serve(listener, tls, move |request, _: Peer| {
         let proxy = proxy.clone();
         async move { proxy.answer(request).await }
