@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Failure, json_with, stream};
-use super::settings::Settings;
 use super::lifecycle::is_paused;
 use super::request::{Request, blocking};
+use super::settings::Settings;
 use super::transfer::{Line, tell_while};
 use super::{Api, images, processes};
 use crate::archive::changes::{Step, apply};

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::answer::{Answer, Content, Failure, empty, json_ok};
 use super::request::{Request, blocking};
 use super::{
-    Api, archive, archives, attach, containers, create, events, exec, images, inspect, join, launch, lifecycle,
-    logs, network_request, networks, processes, stats, system, transfer, update, volumes,
+    Api, archive, archives, attach, containers, create, events, exec, images, inspect, join, launch,
+    lifecycle, logs, network_request, networks, processes, stats, system, transfer, update, volumes,
 };
 
 /// Answers a request.

@@ -97,14 +97,7 @@ impl<'a> Extractor<'a> {
         recorder: Shared<'a>,
     ) -> Result<Self, ExtractError> {
         let root = root.try_clone_to_owned().map_err(ExtractError::Archive)?;
-        Ok(Self {
-            root,
-            recorder,
-            limits,
-            whiteouts: true,
-            times: Vec::new(),
-            buffer: vec![0; COPY_BUFFER],
-        })
+        Ok(Self { root, recorder, limits, whiteouts: true, times: Vec::new(), buffer: vec![0; COPY_BUFFER] })
     }
 
     /// The same for an archive that is no layer: every name is a plain one.

@@ -162,7 +162,8 @@ pub fn unpack_files(input: impl Read, limits: Limits, dir: impl AsFd) -> io::Res
     let gzip = io::BufRead::fill_buf(&mut input)?.starts_with(&[0x1f, 0x8b]);
     let plain: Box<dyn Read + '_> =
         if gzip { Box::new(flate2::read::MultiGzDecoder::new(input)) } else { Box::new(input) };
-    let mut extractor = Extractor::new(dir.as_fd(), limits, Recorder::new(None)).map_err(io::Error::other)?.plain();
+    let mut extractor =
+        Extractor::new(dir.as_fd(), limits, Recorder::new(None)).map_err(io::Error::other)?.plain();
     extractor.run(Metered::new(plain)).map(drop).map_err(io::Error::other)
 }
 
