@@ -72,7 +72,7 @@ pub struct Target<'a> {
     pub partition: &'a File,
     /// The partition's length in bytes.
     pub room: u64,
-    /// The partition's GUID, as the kernel tells it.
+    /// The partition's GUID, as `PARTUUID=` takes it.
     pub uuid: &'a str,
     /// The boot loader's partition, to be written.
     pub boot: &'a BootPartition,

@@ -31,8 +31,6 @@ pub struct Partition {
     pub number: u32,
     /// Its label in the table; empty if there is none.
     pub label: String,
-    /// Its PARTUUID in lower case; empty if the kernel does not tell.
-    pub uuid: String,
     /// Its device node, for instance `/dev/vda5`.
     pub node: PathBuf,
     /// Where it begins, in bytes.
@@ -144,7 +142,6 @@ impl Partition {
         Ok(Partition {
             number: order,
             label: field(&uevent, "PARTNAME").to_owned(),
-            uuid: field(&uevent, "PARTUUID").to_ascii_lowercase(),
             node: dev.join(field(&uevent, "DEVNAME")),
             start: number(&folder.join("start"))?.saturating_mul(SYSFS_SECTOR),
             bytes: number(&folder.join("size"))?.saturating_mul(SYSFS_SECTOR),
@@ -210,7 +207,6 @@ mod tests {
             let state = disk.partition("STATE").unwrap();
             assert_eq!((state.number, state.start, state.bytes), (5, 5 * 2048 * 512, 2048 * 512));
             assert_eq!(state.node, Path::new("/dev/vda5"));
-            assert_eq!(state.uuid, "ab");
             assert_eq!(disk.partition("ROOT-C"), None);
         }
     }

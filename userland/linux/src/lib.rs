@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod clean_exec;
 pub mod crash;
 pub mod disk;
+pub mod gpt;
 pub mod inherit;
 pub mod keyring;
 pub mod listen_fds;

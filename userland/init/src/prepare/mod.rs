@@ -7,7 +7,6 @@
 
 mod api;
 mod command_line;
-mod gpt;
 mod identity;
 mod live;
 mod stage;

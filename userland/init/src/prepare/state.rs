@@ -8,9 +8,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use linux::disk::{Disk, DiskError, Partition};
+use linux::gpt;
 use rustix::mount::{MountFlags, mount as mount_device};
 
-use super::{api, gpt};
+use super::api;
 use crate::log::{self, Level};
 
 const LABEL: &str = "STATE";

@@ -1,4 +1,5 @@
-//! Growing the last partition of a GPT to the end of its disk (UEFI specification 2.10, chapter 5.3).
+//! The table of partitions of a disk (GPT, UEFI specification 2.10, chapter 5.3): whom a partition is, and growing the
+//! last one to the end of its disk.
 //!
 //! Pure: reads the table from bytes and answers with writes, each of which must be on the disk before the next begins.
 //! After a power cut between or within any of them the primary table is whole and either old or new, for Linux reads
@@ -45,7 +46,7 @@ pub enum GptError {
     #[error("the partition table is not valid: {0}")]
     Invalid(&'static str),
     /// There is no partition of this name.
-    #[error("no partition is labelled {0}")]
+    #[error("there is no partition {0}")]
     Missing(String),
     /// Another partition lies behind it.
     #[error("partition {0} is not the last one of the disk")]
@@ -84,11 +85,7 @@ pub fn grow(
     if sector < 512 || !sector.is_power_of_two() || disk / size < 128 {
         return Err(GptError::Invalid("the disk is too small"));
     }
-    let header = Header::parse(read(size, sector as usize)?, size)?;
-    let mut entries = read(header.entries_at * size, header.entries_size as usize)?;
-    if crc32fast::hash(&entries) != u32_at(&header.raw, 88) {
-        return Err(GptError::Invalid("the entries do not match their checksum"));
-    }
+    let (header, mut entries) = table(read, sector)?;
     let (index, start, end, first) = locate(&entries, header.entry_size, label)?;
 
     let array = header.entries_size.div_ceil(size);
@@ -133,6 +130,47 @@ pub fn grow(
         Write { offset: size, bytes: sealed(1, last, place) },
     ];
     Ok(growth)
+}
+
+/// The GUID of the partition of this number, from 1, as the kernel's `PARTUUID=` takes it.
+///
+/// `read` returns the bytes at an offset; the disk has sectors of `sector` bytes.
+///
+/// # Errors
+/// The primary table cannot be read or is broken, or there is no such partition.
+pub fn partition_guid(
+    read: impl Fn(u64, usize) -> std::io::Result<Vec<u8>>,
+    sector: u32,
+    number: u32,
+) -> Result<String, GptError> {
+    let (header, entries) = table(read, sector)?;
+    let index = (number as usize).checked_sub(1);
+    let entry = index.and_then(|index| entries.chunks_exact(header.entry_size).nth(index));
+    let used = |entry: &&[u8]| entry.iter().take(16).any(|byte| *byte != 0);
+    let entry = entry.filter(used).ok_or_else(|| GptError::Missing(number.to_string()))?;
+    // The first three groups are numbers, the last two are bytes.
+    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+    let digits = |at: &usize| format!("{:02x}", entry.get(16 + at).copied().unwrap_or_default());
+    let mut guid: String = order.iter().map(digits).collect();
+    for dash in [8, 13, 18, 23] {
+        guid.insert(dash, '-');
+    }
+    Ok(guid)
+}
+
+/// The primary table.
+fn table(
+    read: impl Fn(u64, usize) -> std::io::Result<Vec<u8>>,
+    sector: u32,
+) -> Result<(Header, Vec<u8>), GptError> {
+    let size = u64::from(sector);
+    let header = Header::parse(read(size, sector as usize)?, size)?;
+    let entries = read(header.entries_at * size, header.entries_size as usize)?;
+    if crc32fast::hash(&entries) == u32_at(&header.raw, 88) {
+        Ok((header, entries))
+    } else {
+        Err(GptError::Invalid("the entries do not match their checksum"))
+    }
 }
 
 impl Header {
@@ -279,6 +317,26 @@ mod tests {
         assert!(second.length > growth.length);
         apply(image.as_file(), &second.writes);
         assert!(sgdisk(image.path(), &["-v"]).contains("No problems found"));
+    }
+
+    #[test]
+    fn partitions_are_told_by_their_guids() {
+        let (image, _) = disk();
+        let guid = |number| {
+            let read = |offset, length| {
+                let mut bytes = vec![0; length];
+                image.as_file().read_exact_at(&mut bytes, offset)?;
+                Ok(bytes)
+            };
+            partition_guid(read, 512, number)
+        };
+        let own = "12345678-9ABC-DEF0-1122-334455667788";
+        sgdisk(image.path(), &[&format!("-u3:{own}")]);
+        assert_eq!(guid(3).unwrap(), own.to_lowercase());
+        assert_ne!(guid(5).unwrap(), guid(3).unwrap());
+        for none in [0, 4, 500] {
+            assert!(matches!(guid(none), Err(GptError::Missing(_))), "{none}");
+        }
     }
 
     #[test]
