@@ -53,7 +53,7 @@ pub fn update(api: &Api, name: &str, wanted: &Value) -> Answer {
     linux.set_resources(Some(resources.clone()));
     spec.set_linux(Some(linux));
     let mut warnings = Vec::new();
-    if container.status == Status::Running && CHANGED.iter().any(|name| said(name)) {
+    if container.status == Status::Running && CHANGED.iter().any(said) {
         match processes::own_cgroup(&container) {
             Some(path) => Cgroup::of_v2(path).limit(&resources)?,
             None => warnings.push("the container has no cgroup of its own: limits have no effect".to_owned()),
