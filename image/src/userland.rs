@@ -12,15 +12,13 @@ use crate::tool::Tool;
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// A static binary, and a small one: nothing unwinds where a panic aborts, and code that is there twice, whole
-/// functions or runs of instructions, is there once. It has one address: each process would pay for another with a
-/// megabyte of pointers to rewrite.
-const FLAGS: [&str; 6] = [
+/// A static binary, and a small one: nothing unwinds where a panic aborts, and functions of the same code are one. It
+/// has one address: each process would pay for another with a megabyte of pointers to rewrite. LLVM's outliner would
+/// take 1.5 MB more away, and two fifths of the speed of the store.
+const FLAGS: [&str; 4] = [
     "-Ctarget-feature=+crt-static",
     "-Crelocation-model=static",
     "-Cforce-unwind-tables=no",
-    "-Cllvm-args=-enable-machine-outliner=always",
-    "-Cllvm-args=-machine-outliner-reruns=1",
     "-Clink-arg=-Wl,--icf=all",
 ];
 
