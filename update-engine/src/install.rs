@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,22 +103,11 @@ pub fn install(payload: &Path, downgrade: bool) -> Result<(String, Slot), Instal
     let slot = running.other();
     let to = partition(slot)?;
     let file = OpenOptions::new().read(true).write(true).open(&to.node).map_err(failed(&to.node))?;
-    let uuid = guid_of(&disk, to.number).map_err(failed(&disk.node))?;
+    let uuid = disk.partition_guid(to.number).map_err(io::Error::other).map_err(failed(&disk.node))?;
     let target = Target { slot, partition: &file, room: to.bytes, uuid: &uuid, boot: &boot };
     let data = Progress { from: io::BufReader::new(data), done: 0, all: manifest.data_length(), shown: 0 };
     target.fill(&manifest, data, old.as_ref())?;
     Ok((manifest.version, slot))
-}
-
-/// The GUID by which the kernel finds a partition when it boots.
-fn guid_of(disk: &Disk, partition: u32) -> io::Result<String> {
-    let device = File::open(&disk.node)?;
-    let read = |offset, length| {
-        let mut bytes = vec![0; length];
-        device.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
-    };
-    linux::gpt::partition_guid(read, linux::block::sector_size(&device)?, partition).map_err(io::Error::other)
 }
 
 /// Whether a release may be installed on a machine of this version.

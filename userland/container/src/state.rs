@@ -15,10 +15,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use oci_spec::runtime::Spec;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::image::ImageConfig;
+use crate::rootfs::Rootfs;
+use crate::store::image::Image;
 use crate::store::{Store, StoreError, random_name};
 
 /// Where the state of running containers is.
@@ -105,6 +109,34 @@ pub struct Record {
 }
 
 impl Record {
+    /// What is known of a container that is made of this image and configuration; the rest is as it mostly is, or empty.
+    ///
+    /// # Errors
+    /// When a layer is missing.
+    pub fn of_image(
+        store: &Store,
+        image: &Image,
+        config: &ImageConfig,
+        id: String,
+        spec: &Spec,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            id,
+            name: String::new(),
+            image: image.reference.clone(),
+            image_id: image.id.clone(),
+            layers: store.layers(config)?,
+            command: spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default(),
+            created: now(),
+            tty: false,
+            init: false,
+            auto_remove: false,
+            stop_signal: None,
+            network: String::new(),
+            labels: std::collections::BTreeMap::new(),
+        })
+    }
+
     /// The twelve digits that people know it by.
     #[must_use]
     pub fn short_id(&self) -> &str {
@@ -198,6 +230,25 @@ impl Containers {
         self.store.join(id)
     }
 
+    /// Where what a container writes goes.
+    #[must_use]
+    pub fn upper(&self, id: &str) -> PathBuf {
+        self.dir(id).join("upper")
+    }
+
+    /// The root file system of a container; `devices`: device nodes in it may be opened.
+    #[must_use]
+    pub fn rootfs(&self, record: &Record, devices: bool) -> Rootfs {
+        let dir = self.dir(&record.id);
+        Rootfs {
+            layers: record.layers.clone(),
+            upper: self.upper(&record.id),
+            work: dir.join("work"),
+            target: dir.join("rootfs"),
+            devices,
+        }
+    }
+
     pub(crate) fn run_dir(&self, id: &str) -> PathBuf {
         self.run.join(id)
     }
@@ -210,7 +261,7 @@ impl Containers {
         &self,
         store: &Store,
         mut record: Record,
-        config: &oci_spec::runtime::Spec,
+        config: &Spec,
     ) -> Result<(Record, Owner), StateError> {
         let _names = self.lock_names()?;
         if record.name.is_empty() {

@@ -1,12 +1,16 @@
-//! The disk under a file system and its partitions by label, as sysfs tells them: no device is opened.
+//! The disk under a file system and its partitions by label, as sysfs tells them: no device is opened, but where it is
+//! said.
 //!
 //! `/` may be on a device-mapper device (dm-verity): its `slaves` lead to the partition, the partition's parent folder
 //! is the disk. Labels are the GPT names in `PARTNAME=` of a partition's `uevent`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::block;
+use crate::gpt::{self, GptError};
 
 /// Sysfs counts in units of 512 bytes, whatever the disk's sectors are.
 const SYSFS_SECTOR: u64 = 512;
@@ -81,6 +85,15 @@ impl Disk {
         let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         Disk::of_number(sys, dev, major, minor)
             .map_err(|error| error.unwrap_or(DiskError::NoDisk { path: path.to_owned(), major, minor }))
+    }
+
+    /// The GUID of a partition in the disk's table, as the kernel's `PARTUUID=` takes it. The device is opened and read.
+    ///
+    /// # Errors
+    /// The table cannot be read or is broken.
+    pub fn partition_guid(&self, number: u32) -> Result<String, GptError> {
+        let device = File::open(&self.node)?;
+        gpt::partition_guid(gpt::reader(&device), block::sector_size(&device)?, number)
     }
 
     /// The disk of a device number: `Err(None)` when there is none under it.

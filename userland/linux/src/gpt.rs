@@ -7,6 +7,9 @@
 //! partitions must begin at least one array (32 sectors of 512 bytes) after the first one's end, which every tool that
 //! aligns to 1 MiB grants.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 /// New ends are rounded down to this many bytes.
 const ALIGNMENT: u64 = 1 << 20;
 /// The largest table read, in bytes; a usual one has 16 KiB.
@@ -130,6 +133,15 @@ pub fn grow(
         Write { offset: size, bytes: sealed(1, last, place) },
     ];
     Ok(growth)
+}
+
+/// What reads the bytes of a device at an offset.
+pub fn reader(device: &File) -> impl Fn(u64, usize) -> std::io::Result<Vec<u8>> {
+    |offset, length| {
+        let mut bytes = vec![0; length];
+        device.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
 }
 
 /// The GUID of the partition of this number, from 1, as the kernel's `PARTUUID=` takes it.
@@ -260,8 +272,6 @@ fn u64_at(raw: &[u8], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-    use std::os::unix::fs::FileExt;
     use std::path::Path;
     use std::process::Command;
 
@@ -285,12 +295,7 @@ mod tests {
     }
 
     fn grow_file(file: &File, disk: u64) -> Result<Growth, GptError> {
-        let read = |offset, length| {
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, offset)?;
-            Ok(bytes)
-        };
-        grow(read, disk, 512, "STATE")
+        grow(reader(file), disk, 512, "STATE")
     }
 
     fn apply(file: &File, writes: &[Write]) {
@@ -322,14 +327,7 @@ mod tests {
     #[test]
     fn partitions_are_told_by_their_guids() {
         let (image, _) = disk();
-        let guid = |number| {
-            let read = |offset, length| {
-                let mut bytes = vec![0; length];
-                image.as_file().read_exact_at(&mut bytes, offset)?;
-                Ok(bytes)
-            };
-            partition_guid(read, 512, number)
-        };
+        let guid = |number| partition_guid(reader(image.as_file()), 512, number);
         let own = "12345678-9ABC-DEF0-1122-334455667788";
         sgdisk(image.path(), &[&format!("-u3:{own}")]);
         assert_eq!(guid(3).unwrap(), own.to_lowercase());

@@ -1,12 +1,10 @@
 //! Images as bodies of requests and answers: `images/load`, `images/get`, `images/create` from a root file system,
 //! and `commit`.
 
-use std::io::{self, BufReader, Write};
+use std::io::{BufReader, Write};
 use std::sync::Arc;
 
-use http_body_util::BodyExt;
 use hyper::StatusCode;
-use hyper::body::{Bytes, Incoming};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -21,11 +19,9 @@ use crate::archive::source::Source;
 use crate::archive::{
     ArchiveError, commit as archive_commit, import as archive_import, load as archive_load, save,
 };
-use crate::pipe::{Chunked, Chunks};
+use crate::pipe::Chunked;
 use crate::reference::Reference;
 use crate::state::Status;
-
-const CHUNKS_AHEAD: usize = 16;
 
 impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Self {
@@ -39,29 +35,9 @@ impl From<ArchiveError> for Failure {
     }
 }
 
-/// The body of a request as a reader for a thread that may block. A connection that breaks is an error there.
-fn reader(mut body: Incoming) -> Chunks {
-    let (send, receive) = mpsc::channel(CHUNKS_AHEAD);
-    tokio::spawn(async move {
-        while let Some(frame) = body.frame().await {
-            let chunk: io::Result<Bytes> = match frame {
-                Ok(frame) => frame.into_data().map_or_else(|_| Ok(Bytes::new()), Ok),
-                Err(error) => Err(io::Error::other(error)),
-            };
-            if send.send(chunk).await.is_err() {
-                break;
-            }
-        }
-        // Many clients read an answer only when they have said all.
-        drop(send);
-        while let Some(Ok(_)) = body.frame().await {}
-    });
-    Chunks::new(receive)
-}
-
 /// `images/load`
 pub async fn load(api: &Arc<Api>, request: Request) -> Answer {
-    let input = reader(request.http.into_body());
+    let input = request.reader();
     tell_while(api, move |api, lines| {
         let store = api.store()?;
         let source = Source::read(&store, BufReader::new(input))?;
@@ -115,7 +91,7 @@ pub async fn import(api: &Arc<Api>, request: Request) -> Answer {
     let name = name(&request)?;
     let comment = request.value("message").unwrap_or_default().to_owned();
     let changes = request.values("changes");
-    let input = reader(request.http.into_body());
+    let input = request.reader();
     tell_while(api, move |api, lines| {
         let store = api.store()?;
         let changes = changes.iter().flat_map(|change| change.lines());
@@ -169,7 +145,7 @@ pub async fn commit(api: &Arc<Api>, mut request: Request) -> Answer {
         }
         let by = container.record.command.join(" ");
         let step = Step { author: &author, by: &by, comment: &comment };
-        let upper = containers.dir(&container.record.id).join("upper");
+        let upper = containers.upper(&container.record.id);
         let base = &container.record.image_id;
         let made = archive_commit::commit(&store, base, &upper, config, &step, name.as_ref());
         if freeze {

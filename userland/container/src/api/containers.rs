@@ -35,7 +35,7 @@ pub fn list(api: &Api, all: bool, limit: Option<i64>, size: bool, filters: Optio
         }
         let mut one = super::inspect::summary(api, &container)?;
         if size {
-            let written = crate::store::size_of(&api.containers().dir(&container.record.id).join("upper"));
+            let written = crate::store::size_of(&api.containers().upper(&container.record.id));
             super::system::set(&mut one, "SizeRw", json!(written));
             super::system::set(&mut one, "SizeRootFs", json!(written));
         }
@@ -97,7 +97,7 @@ pub fn prune(api: &Api, filters: Option<&str>) -> Answer {
         let record = &container.record;
         let ended = container.status != Status::Running && !container.state.restarting;
         if ended && filters.labels(&record.labels) {
-            let size = crate::store::size_of(&containers.dir(&record.id).join("upper"));
+            let size = crate::store::size_of(&containers.upper(&record.id));
             if containers.remove(&container).is_ok() {
                 super::inspect::tell(api, record, "destroy", &[]);
                 gone.push(record.id.clone());

@@ -13,7 +13,7 @@ use super::answer::{Answer, Failure, json_with};
 use super::settings::{Config, Endpoint, Host, Settings, Words};
 use crate::bundle::image::{Defaults, Healthcheck};
 use crate::bundle::{Device, Network, Options, Ulimit, Volume, spec};
-use crate::state::{Owner, Record, new_id, now};
+use crate::state::{Owner, Record, new_id};
 
 /// As the kernel needs to start anything at all; Docker's number.
 const LEAST_MEMORY: i64 = 6 << 20;
@@ -76,19 +76,15 @@ pub fn make(api: &Api, name: Option<&str>, mut body: Value) -> Result<Made, Fail
     let mut labels = defaults.labels.unwrap_or_default();
     labels.extend(config.labels.clone().unwrap_or_default());
     let record = Record {
-        id,
         name: name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image: config.image.clone(),
-        image_id: image.id.clone(),
-        layers: store.layers(&parsed)?,
-        command: spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default(),
-        created: now(),
         tty: config.tty,
         init: host.init == Some(true),
         auto_remove: host.auto_remove,
         stop_signal: config.stop_signal.clone().filter(|text| !text.is_empty()).or(defaults.stop_signal),
         network: host.bridge().unwrap_or(&host.network_mode).to_owned(),
         labels,
+        ..Record::of_image(&store, &image, &parsed, id, &spec)?
     };
     let containers = api.containers();
     let (record, owner) = containers.create(&store, record, &spec)?;

@@ -1,17 +1,22 @@
 //! A request taken apart: version, path, query, body.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Method, Request as Http};
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use super::answer::Failure;
+use crate::pipe::Chunks;
 
 /// No JSON that a client sends is larger.
 const BODY_LIMIT: usize = 4 << 20;
+/// Chunks of a body on their way to who reads them.
+const CHUNKS_AHEAD: usize = 16;
 
 /// What was asked, without its body.
 #[derive(Debug)]
@@ -87,6 +92,27 @@ impl Request {
     pub async fn body(&mut self) -> Result<Bytes, Failure> {
         let body = Limited::new(self.http.body_mut(), BODY_LIMIT).collect().await;
         Ok(body.map_err(|error| Failure::bad(format!("request body: {error}")))?.to_bytes())
+    }
+
+    /// The body as a reader for a thread that may block. A connection that breaks is an error there, and all that the
+    /// client has to say is taken, for many read an answer only then.
+    pub fn reader(self) -> Chunks {
+        let mut body = self.http.into_body();
+        let (send, receive) = mpsc::channel(CHUNKS_AHEAD);
+        tokio::spawn(async move {
+            while let Some(frame) = body.frame().await {
+                let chunk: io::Result<Bytes> = match frame {
+                    Ok(frame) => frame.into_data().map_or_else(|_| Ok(Bytes::new()), Ok),
+                    Err(error) => Err(io::Error::other(error)),
+                };
+                if send.send(chunk).await.is_err() {
+                    break;
+                }
+            }
+            drop(send);
+            while let Some(Ok(_)) = body.frame().await {}
+        });
+        Chunks::new(receive)
     }
 
     /// Lets the client say all it has to say, for as long as is patient: many read an answer only then.

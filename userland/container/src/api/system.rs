@@ -120,11 +120,7 @@ pub fn disk_usage(api: &Api) -> Answer {
     let mut containers = Vec::new();
     for container in api.containers().list()? {
         let mut one = super::inspect::summary(api, &container)?;
-        set(
-            &mut one,
-            "SizeRw",
-            json!(crate::store::size_of(&api.containers().dir(&container.record.id).join("upper"))),
-        );
+        set(&mut one, "SizeRw", json!(crate::store::size_of(&api.containers().upper(&container.record.id))));
         set(&mut one, "SizeRootFs", json!(0));
         containers.push(one);
     }

@@ -30,8 +30,8 @@ const IMAGES_LIMIT: usize = 1000;
 const FULL_NAME: &str = "io.containerd.image.name";
 /// What OCI has for it; often only a tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-pub(super) const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-pub(super) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An entry of Docker's `manifest.json`.
@@ -170,6 +170,23 @@ fn docker(store: &Store, source: &Source, entry: &Entry) -> Result<Vec<Image>, A
     named(store, &config, &sizes, &names)
 }
 
+/// The manifest of an image of plain layers, each with its length. Source: OCI image specification, "Image Manifest".
+pub(super) fn manifest<'a>(
+    id: &str,
+    config_length: usize,
+    layers: impl Iterator<Item = (&'a String, u64)>,
+) -> String {
+    let layers: Vec<_> = layers
+        .map(|(digest, size)| json!({ "mediaType": OCI_LAYER, "digest": digest, "size": size }))
+        .collect();
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+        "config": { "mediaType": OCI_CONFIG, "digest": id, "size": config_length },
+        "layers": layers,
+    });
+    manifest.to_string()
+}
+
 /// Gives an image its names whose configuration and layers are there, with a manifest of plain layers.
 pub(super) fn named(
     store: &Store,
@@ -179,18 +196,9 @@ pub(super) fn named(
 ) -> Result<Vec<Image>, ArchiveError> {
     let id = Sha256::of(config);
     let diff_ids = read_config(config)?.diff_ids().to_vec();
-    let layers: Vec<_> = diff_ids
-        .iter()
-        .zip(sizes)
-        .map(|(digest, size)| json!({ "mediaType": OCI_LAYER, "digest": digest, "size": size }))
-        .collect();
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-        "config": { "mediaType": OCI_CONFIG, "digest": id, "size": config.len() },
-        "layers": layers,
-    });
+    let manifest = manifest(&id, config.len(), diff_ids.iter().zip(sizes.iter().copied()));
     store.put_blob(config)?;
-    let manifest = store.put_blob(manifest.to_string().as_bytes())?;
+    let manifest = store.put_blob(manifest.as_bytes())?;
     let size = sizes.iter().copied().fold(0, u64::saturating_add);
     let mut references: Vec<String> = names.iter().map(ToString::to_string).collect();
     if references.is_empty() {

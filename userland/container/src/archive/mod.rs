@@ -2,8 +2,8 @@
 //!
 //! [`save`] writes both forms into one, as Docker since version 25 does: an OCI layout with Docker's
 //! `manifest.json` beside it. [`load`] reads either, packed or as a directory ([`source`]). [`import`] makes an
-//! image of a root file system, [`aci`] of an App Container Image, and [`commit`] of what a container changed. Sources: OCI image specification,
-//! "Image Layout"; Docker's image specification 1.2.
+//! image of a root file system, [`aci`] of an App Container Image, and [`commit`] of what a container changed.
+//! Sources: OCI image specification, "Image Layout"; Docker's image specification 1.2.
 
 pub mod aci;
 pub mod changes;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 use super::ArchiveError;
-use super::load::{OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
+use super::load::{OCI_MANIFEST, manifest};
 use crate::layer::recipe;
 use crate::reference::Reference;
 use crate::store::Store;
@@ -104,16 +104,7 @@ fn layout(store: &Store, images: &[Image], sink: &mut dyn Sink) -> Result<(), Ar
                 })?;
             }
         }
-        let list: Vec<Value> = layers
-            .iter()
-            .map(|(digest, size)| json!({ "mediaType": OCI_LAYER, "digest": digest, "size": size }))
-            .collect();
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
-            "config": { "mediaType": OCI_CONFIG, "digest": id, "size": config.len() },
-            "layers": list,
-        })
-        .to_string();
+        let manifest = manifest(id, config.len(), layers.iter().map(|(digest, size)| (digest, *size)));
         let digest = Sha256::of(manifest.as_bytes());
         let entry = json!({ "mediaType": OCI_MANIFEST, "digest": digest, "size": manifest.len() });
         let mut tags = Vec::new();

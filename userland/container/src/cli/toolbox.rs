@@ -23,7 +23,7 @@ use super::{CliError, Places, image_or_pull};
 use crate::bundle::{Network, Options, Volume, spec};
 use crate::run::supervisor::{Streams, configuration};
 use crate::run::{self, guard};
-use crate::state::{Container, Record, StateError, Status, new_id, now};
+use crate::state::{Container, Record, StateError, Status, new_id};
 
 const SYSTEM: &str = "/etc/default/toolbox";
 const OWN: &str = ".toolboxrc";
@@ -219,19 +219,9 @@ impl Toolbox {
         let id = new_id()?;
         let spec = with_the_machines(spec(&config, &options, &id)?);
         let record = Record {
-            id,
             name: name.to_owned(),
-            image: image.reference.clone(),
-            image_id: image.id.clone(),
-            layers: store.layers(&config)?,
-            command: spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default(),
-            created: now(),
-            tty: false,
-            init: false,
-            auto_remove: false,
-            stop_signal: None,
             network: options.network.word().to_owned(),
-            labels: BTreeMap::new(),
+            ..Record::of_image(&store, &image, &config, id, &spec)?
         };
         self.places.containers().create(&store, record, &spec)?;
         Ok(())

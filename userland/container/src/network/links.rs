@@ -53,20 +53,19 @@ pub fn remove(index: u32) {
 
 /// Removes the machine's end of a container's cable, if it is there.
 pub fn remove_cable(attachment: &Attachment) -> Result<(), NetworkError> {
-    let what = format!("cable {}", attachment.link);
-    let mut netlink = Netlink::open().map_err(failed(&what))?;
-    match link::find(&mut netlink, &attachment.link).map_err(failed(&what))? {
-        Some(link) => link::remove(&mut netlink, link.index).map_err(failed(&what)),
-        None => Ok(()),
-    }
+    remove_named("cable", &attachment.link)
 }
 
 /// Removes the bridge of a network, if it was ever made.
 pub fn remove_bridge(network: &Definition) -> Result<(), NetworkError> {
-    let what = format!("bridge {}", network.bridge);
+    remove_named("bridge", &network.bridge)
+}
+
+fn remove_named(what: &str, name: &str) -> Result<(), NetworkError> {
+    let what = format!("{what} {name}");
     let mut netlink = Netlink::open().map_err(failed(&what))?;
-    match link::find(&mut netlink, &network.bridge).map_err(failed(&what))? {
-        Some(bridge) => link::remove(&mut netlink, bridge.index).map_err(failed(&what)),
+    match link::find(&mut netlink, name).map_err(failed(&what))? {
+        Some(link) => link::remove(&mut netlink, link.index).map_err(failed(&what)),
         None => Ok(()),
     }
 }

@@ -18,7 +18,6 @@ use super::process::Program;
 use super::relay::{Output, Relay};
 use super::root::Root;
 use super::{RunError, bear, devices, exit_status, needs_parent, step};
-use crate::rootfs::Rootfs;
 use crate::state::{Containers, Record, State, now, start_of};
 use unit::Placement;
 
@@ -54,13 +53,7 @@ pub fn start(
 ) -> Result<Running, RunError> {
     let process = spec.process().as_ref().ok_or(RunError::NoProcess)?;
     let dir = containers.dir(&record.id);
-    let rootfs = Rootfs {
-        layers: record.layers.clone(),
-        upper: dir.join("upper"),
-        work: dir.join("work"),
-        target: dir.join("rootfs"),
-        devices: !devices::are_closed(spec),
-    };
+    let rootfs = containers.rootfs(record, !devices::are_closed(spec));
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let program = step("seccomp", Program::prepare(process, seccomp))?;
     let cgroup = place(record, spec)?;

@@ -26,17 +26,7 @@ fn health_is_looked_at_and_told() {
         world.done(&["inspect", "-f", "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}", "box"]);
     assert!(last.ends_with("0 looked"), "{last}");
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    let events = world.done(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--format",
-        "{{.Action}}",
-        "--filter",
-        "event=health_status",
-    ]);
+    let events = world.events("event=health_status");
     assert_eq!(events, "health_status: unhealthy\nhealth_status: healthy");
     world.done(&["kill", "box"]);
     let mut hangs = vec!["run", "-d", "--name", "slow", "--network", "none", "--health-cmd", "sleep 100"];

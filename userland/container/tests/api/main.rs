@@ -100,6 +100,12 @@ impl World {
         output
     }
 
+    /// What the server tells of the last hour, one action a line.
+    fn events(&self, filter: &str) -> String {
+        let until_now = ["events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}", "--filter"];
+        self.done(&[&until_now[..], &[filter]].concat())
+    }
+
     /// What a command says on standard error that must not do.
     fn refused(&self, args: &[&str]) -> String {
         let (status, output, error) = self.docker(args);
@@ -324,17 +330,7 @@ fn a_container_in_the_background_outlives_the_server() {
     assert_eq!(world.done(&["inspect", "-f", "{{.State.ExitCode}}", "chest"]), "137");
     // The client says until which second.
     std::thread::sleep(Duration::from_millis(1100));
-    let told = world.done(&[
-        "events",
-        "--since",
-        "1h",
-        "--until",
-        "0s",
-        "--format",
-        "{{.Action}}",
-        "--filter",
-        "type=container",
-    ]);
+    let told = world.events("type=container");
     for action in ["create", "start", "exec_start: cat", "die", "stop", "rename", "restart", "kill"] {
         assert!(told.lines().any(|line| line.starts_with(action)), "{action} is not in {told}");
     }

@@ -90,12 +90,8 @@ enum GrowError {
 /// Makes the partition end with the disk, in the table and in the kernel; returns its length in bytes.
 fn grow_partition(disk: &Disk, state: &Partition) -> Result<u64, GrowError> {
     let device = OpenOptions::new().read(true).write(true).open(&disk.node)?;
-    let read = |offset, length| {
-        let mut bytes = vec![0; length];
-        device.read_exact_at(&mut bytes, offset)?;
-        Ok(bytes)
-    };
-    let growth = gpt::grow(read, linux::block::size(&device)?, linux::block::sector_size(&device)?, LABEL)?;
+    let (size, sector) = (linux::block::size(&device)?, linux::block::sector_size(&device)?);
+    let growth = gpt::grow(gpt::reader(&device), size, sector, LABEL)?;
     for write in &growth.writes {
         device.write_all_at(&write.bytes, write.offset)?;
         device.sync_all()?;

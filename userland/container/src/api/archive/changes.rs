@@ -32,7 +32,7 @@ enum Kind {
 pub fn changes(api: &Api, name: &str) -> Answer {
     let containers = api.containers();
     let record = containers.find(name)?.record;
-    let upper = File::open(containers.dir(&record.id).join("upper"))?;
+    let upper = File::open(containers.upper(&record.id))?;
     // The topmost layer decides.
     let layers = record.layers.iter().rev().map(File::open).collect::<Result<Vec<_>, _>>()?;
     let mut all = Vec::new();

@@ -8,28 +8,24 @@ mod pack;
 mod place;
 pub(crate) mod view;
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::BodyExt;
-use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
-use tokio::sync::mpsc;
 
 use super::Api;
 use super::answer::{Answer, Failure, empty, stream};
 use super::request::{Request, blocking};
 use super::settings::Settings;
 use crate::layer::{Limits, unpack_files};
+use crate::pipe::{Chunked, Chunks};
 use pack::Packer;
 use place::Place;
 use view::View;
 
-/// Bytes that are sent at once.
-const CHUNK: usize = 64 << 10;
 /// What a place is, as JSON in base64.
 const STAT: &str = "x-docker-container-path-stat";
 const KIND: &str = "application/x-tar";
@@ -42,7 +38,10 @@ pub async fn archive(api: &Arc<Api>, method: &Method, name: &str, request: Reque
     match method.as_str() {
         "HEAD" => blocking(api, move |api| head(api, &name, &path)).await,
         "GET" => blocking(api, move |api| get(api, &name, &path)).await,
-        "PUT" => put(api, name, path, request).await,
+        "PUT" => {
+            let from = request.reader();
+            blocking(api, move |api| put(api, &name, &path, from)).await
+        }
         _ => Err(Failure::missing("page not found")),
     }
 }
@@ -75,7 +74,7 @@ fn get(api: &Api, name: &str, path: &str) -> Answer {
     let (mut response, send) = stream(KIND);
     response.headers_mut().insert(STAT, stat_header(&place)?);
     std::thread::Builder::new().name("archive".to_owned()).spawn(move || {
-        let packed = Packer::new(Sender(send)).pack(place.parent(), place.name(), place.shown());
+        let packed = Packer::new(Chunked::new(send)).pack(place.parent(), place.name(), place.shown());
         if let Err(error) = packed.and_then(Packer::finish) {
             eprintln!("dockerd: archive: {error}");
         }
@@ -89,7 +88,8 @@ pub fn export(api: &Api, name: &str) -> Answer {
     let view = View::of(api, name)?;
     let (response, send) = stream("application/octet-stream");
     std::thread::Builder::new().name("export".to_owned()).spawn(move || {
-        let packed = Packer::new(Sender(send)).of_one_mount(&view).and_then(|packer| packer.pack_all(&view));
+        let packed =
+            Packer::new(Chunked::new(send)).of_one_mount(&view).and_then(|packer| packer.pack_all(&view));
         if let Err(error) = packed.and_then(Packer::finish) {
             eprintln!("dockerd: export: {error}");
         }
@@ -98,27 +98,7 @@ pub fn export(api: &Api, name: &str) -> Answer {
     Ok(response)
 }
 
-async fn put(api: &Arc<Api>, name: String, path: String, mut request: Request) -> Answer {
-    let (send, receive) = mpsc::channel(16);
-    let strict = request.flag("noOverwriteDirNonDir");
-    let unpacking = blocking(api, move |api| unpack(api, (&name, &path), strict, Receiver::new(receive)));
-    let feeding = async {
-        while let Some(Ok(piece)) = request.http.body_mut().frame().await {
-            if let Ok(bytes) = piece.into_data()
-                && send.send(Ok(bytes)).await.is_err()
-            {
-                break;
-            }
-        }
-        drop(send);
-        // Many read an answer only when they have said all.
-        request.discard().await;
-    };
-    let (done, ()) = tokio::join!(unpacking, feeding);
-    done
-}
-
-fn unpack(api: &Api, (name, path): (&str, &str), _strict: bool, from: Receiver) -> Answer {
+fn put(api: &Api, name: &str, path: &str, from: Chunks) -> Answer {
     let containers = api.containers();
     let container = containers.find(name)?;
     if Settings::of(&containers, &container.record).typed().1.readonly_rootfs {
@@ -131,48 +111,4 @@ fn unpack(api: &Api, (name, path): (&str, &str), _strict: bool, from: Receiver) 
     })?;
     unpack_files(from, Limits::default(), dir).map_err(|error| Failure::bad(error.to_string()))?;
     empty(StatusCode::OK)
-}
-
-/// Sends what is written.
-struct Sender(mpsc::Sender<Bytes>);
-
-impl Write for Sender {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let piece = bytes.get(..bytes.len().min(CHUNK)).unwrap_or_default();
-        let sent = self.0.blocking_send(Bytes::copy_from_slice(piece));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Reads what comes.
-struct Receiver {
-    pieces: mpsc::Receiver<Result<Bytes, io::Error>>,
-    rest: Bytes,
-}
-
-impl Receiver {
-    fn new(pieces: mpsc::Receiver<Result<Bytes, io::Error>>) -> Self {
-        Self { pieces, rest: Bytes::new() }
-    }
-}
-
-impl Read for Receiver {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.pieces.blocking_recv() {
-                Some(piece) => self.rest = piece?,
-                None => return Ok(0),
-            }
-        }
-        let piece = self.rest.split_to(self.rest.len().min(buffer.len()));
-        if let Some(to) = buffer.get_mut(..piece.len()) {
-            to.copy_from_slice(&piece);
-        }
-        Ok(piece.len())
-    }
 }

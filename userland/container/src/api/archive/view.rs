@@ -17,7 +17,6 @@ use super::super::Api;
 use super::super::answer::Failure;
 use super::super::settings::Settings;
 use crate::cli::{CliError, Places};
-use crate::rootfs::Rootfs;
 use crate::state::Status;
 
 /// What the process says when all is mounted.
@@ -105,15 +104,8 @@ pub fn hold(places: &Places, id: &str) -> Result<u8, CliError> {
     unshare(Namespaces::MOUNT).map_err(failed("mount namespace"))?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(|error| failed("mount namespace")(error.into()))?;
-    let dir = containers.dir(&record.id);
-    let rootfs = Rootfs {
-        layers: record.layers.clone(),
-        upper: dir.join("upper"),
-        work: dir.join("work"),
-        target: dir.join("rootfs"),
-        devices: false,
-    };
-    let root = rootfs.mount().map_err(|error| failed("root")(io::Error::other(error)))?;
+    let root =
+        containers.rootfs(&record, false).mount().map_err(|error| failed("root")(io::Error::other(error)))?;
     for mount in Settings::of(&containers, &record).mounts {
         let text = |name: &str| mount.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
         show(&root, Path::new(text("Source")), text("Destination"));

@@ -39,7 +39,7 @@ impl Commit {
         apply(&mut config, self.change.iter().map(String::as_str))?;
         let by = record.command.join(" ");
         let step = Step { author: &self.author, by: &by, comment: &self.message };
-        let upper = containers.dir(&record.id).join("upper");
+        let upper = containers.upper(&record.id);
         let image = commit(&store, &record.image_id, &upper, config, &step, name.as_ref())?;
         show::line(&image.id);
         Ok(0)

@@ -85,19 +85,9 @@ impl App {
         let id = new_id()?;
         let spec = spec(&config, &options, &id)?;
         let record = Record {
-            id,
-            name: String::new(),
-            image: image.reference.clone(),
-            image_id: image.id.clone(),
-            layers: store.layers(&config)?,
-            command: spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default(),
-            created: now(),
-            tty: false,
-            init: false,
-            auto_remove: false,
             stop_signal: config.defaults().stop_signal,
             network: options.network.word().to_owned(),
-            labels: BTreeMap::new(),
+            ..Record::of_image(&store, &image, &config, id, &spec)?
         };
         let made = containers.create(&store, record, &spec)?;
         if let Some(path) = &self.uuid_file_save {
