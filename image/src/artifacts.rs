@@ -14,6 +14,7 @@ use crate::error::{At, Error, Result};
 /// Every artifact that there is, and what it is.
 pub const ALL: &[(&str, &str)] = &[
     ("bin/corten", "the static binary; bin/ has a link for each applet"),
+    (SYMBOLS, "the static binary with the names of its functions, for the addresses of a crash"),
     ("vmlinuz", "the kernel"),
     ("root.img", "the root image of a slot: EROFS and hash tree"),
     ("initrd", "the initramfs of the live boot"),
@@ -21,6 +22,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("corten.img.zst", "the disk, compressed"),
     ("corten.qcow2", "the disk for QEMU and OpenStack, compressed"),
 ];
+/// The binary before it was stripped.
+pub const SYMBOLS: &str = "corten.symbols";
 const LIST: &str = "artifacts.json";
 
 /// The list.

@@ -142,18 +142,26 @@ impl Builder {
     }
 
     fn userland(&mut self) -> Result<PathBuf> {
-        let built = match &self.binary {
+        let folder = self.work.path().join("bin");
+        let binary = folder.join("corten");
+        let symbols = self.output.join(artifacts::SYMBOLS);
+        match &self.binary {
             Some(path) if path.starts_with(&self.output) => return Ok(path.clone()),
-            Some(path) => path.clone(),
+            Some(path) => {
+                fs::create_dir(&folder).at("create", &folder)?;
+                fs::copy(path, &binary).at("copy", path)?;
+                let _ = fs::remove_file(&symbols);
+            }
             None => {
                 say("compiling the userland");
-                userland::compile(&self.checkout, self.manifest.time)?
+                let built = userland::compile(&self.checkout, self.manifest.time)?;
+                fs::create_dir(&folder).at("create", &folder)?;
+                userland::strip(&built, &binary)?;
+                let new = self.work.path().join("symbols");
+                fs::copy(&built, &new).at("copy", &built)?;
+                publish(&new, &symbols)?;
             }
-        };
-        let folder = self.work.path().join("bin");
-        fs::create_dir(&folder).at("create", &folder)?;
-        let binary = folder.join("corten");
-        fs::copy(&built, &binary).at("copy", &built)?;
+        }
         for applet in userland::applets(&binary)? {
             let link = folder.join(applet);
             symlink("corten", &link).at("create the link", &link)?;

@@ -1,7 +1,8 @@
 //! The one static binary, compiled by cargo so that no path of this machine is in it.
 //!
 //! Cargo would take `--remap-path-prefix` in RUSTFLAGS into its hashes and so make different symbols in different
-//! folders; therefore the flags are added by a wrapper around rustc (`image/rustc`), out of cargo's sight.
+//! folders; therefore the flags are added by a wrapper around rustc (`image/rustc`), out of cargo's sight. A wrapper
+//! around the linker (`image/link`) lays functions out in the order in which a boot runs them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,15 +15,17 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// A static binary, and a small one: nothing unwinds where a panic aborts, and functions of the same code are one. It
 /// has one address: each process would pay for another with a megabyte of pointers to rewrite. LLVM's outliner would
-/// take 1.5 MB more away, and two fifths of the speed of the store.
-const FLAGS: [&str; 4] = [
+/// take 1.5 MB more away, and two fifths of the speed of the store. The names of functions are the same in each build,
+/// so that `image/code-order` can list them.
+const FLAGS: [&str; 5] = [
     "-Ctarget-feature=+crt-static",
     "-Crelocation-model=static",
     "-Cforce-unwind-tables=no",
+    "-Csymbol-mangling-version=v0",
     "-Clink-arg=-Wl,--icf=all",
 ];
 
-/// Compiles `corten` and returns the path of the binary.
+/// Compiles `corten` and returns the path of the binary, which still has its symbols.
 ///
 /// # Errors
 /// Cargo is missing or the code does not compile; cargo has told why on standard error.
@@ -47,8 +50,9 @@ pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
     // share a target folder share what is compiled there.
     let c: Vec<String> =
         moved.iter().map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display())).collect();
-    let wrapper = target.join("rustc");
-    put_wrapper(&checkout.join("image/rustc"), &wrapper)?;
+    let (compiler, linker) = (target.join("rustc"), target.join("link"));
+    put_wrapper(&checkout.join("image/rustc"), &compiler)?;
+    put_wrapper(&checkout.join("image/link"), &linker)?;
     moved.insert(moved.len() - 1, (checkout.to_owned(), "/corten"));
     let rust: Vec<String> =
         moved.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
@@ -58,7 +62,9 @@ pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
         .args(["build", "--release", "--locked", "--package", "corten", "--target", TRIPLE])
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"))
-        .env("RUSTC_WRAPPER", &wrapper)
+        .env("RUSTC_WRAPPER", &compiler)
+        .env("CORTEN_LINKER", &linker)
+        .env("CORTEN_CODE_ORDER", checkout.join("image/code-order"))
         .env("CORTEN_RUSTC_FLAGS", rust.join("\n"))
         .env("CFLAGS", format!("-O2 {}", c.join(" ")))
         .env("CARGO_INCREMENTAL", "0")
@@ -68,7 +74,16 @@ pub fn compile(checkout: &Path, time: u64) -> Result<PathBuf> {
     Ok(target.join(TRIPLE).join("release/corten"))
 }
 
-/// Copies the wrapper whole or not at all, for another build may be running the one that is there.
+/// Puts the binary that users get at `to`: without symbols.
+///
+/// # Errors
+/// binutils are missing, or there is no room.
+pub fn strip(binary: &Path, to: &Path) -> Result<()> {
+    Tool::new("strip", 0).args(["--strip-all", "-o"]).arg(to).arg(binary).run_visibly()?;
+    Ok(())
+}
+
+/// Copies a wrapper whole or not at all, for another build may be running the one that is there.
 fn put_wrapper(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).at("create", folder)?;

@@ -1,5 +1,6 @@
 //! What a machine is made of.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::Disk;
@@ -71,6 +72,8 @@ pub struct Config {
     pub plug: Option<Plug>,
     /// cloud-config, given through fw_cfg.
     pub cloud_config: Option<Vec<u8>>,
+    /// Addresses and a file: what code runs there is logged.
+    pub code_log: Option<(Range<u64>, PathBuf)>,
 }
 
 impl Config {
@@ -95,6 +98,7 @@ impl Config {
             forwards: Vec::new(),
             plug: None,
             cloud_config: None,
+            code_log: None,
         }
     }
 
@@ -121,6 +125,11 @@ impl Config {
     /// With this cloud-config.
     pub fn cloud_config(self, text: impl Into<Vec<u8>>) -> Config {
         Config { cloud_config: Some(text.into()), ..self }
+    }
+
+    /// Emulated, with the code that runs at `addresses` logged in `file`, each block when it runs first.
+    pub fn log_code(self, addresses: Range<u64>, file: PathBuf) -> Config {
+        Config { code_log: Some((addresses, file)), ..self }
     }
 
     /// With this word on the kernel command line, where QEMU loads the kernel; a disk has its own line.

@@ -275,7 +275,12 @@ fn arguments(
     let file = |name: &str| directory.join(name).display().to_string();
 
     add(&["-machine", "q35", "-display", "none", "-nodefaults", "-name", "corten"]);
-    add(&Accel::of_this_host().arguments());
+    let accel = if config.code_log.is_some() { Accel::Tcg } else { Accel::of_this_host() };
+    add(&accel.arguments());
+    if let Some((addresses, log)) = &config.code_log {
+        let filter = format!("{:#x}..{:#x}", addresses.start, addresses.end);
+        add(&["-d", "in_asm", "-dfilter", &filter, "-D", &log.display().to_string()]);
+    }
     add(&["-m", &config.memory.to_string(), "-smp", &config.cpus.to_string()]);
     add(&["-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset"]);
 

@@ -12,6 +12,9 @@ const NO_UNWIND: &str =
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    // What the image's linker (image/link) goes by, and cargo does not see.
+    println!("cargo::rerun-if-changed=../../image/link");
+    println!("cargo::rerun-if-changed=../../image/code-order");
     let is = |variable: &str, word: &str| {
         std::env::var(variable).is_ok_and(|words| words.split(',').any(|have| have == word))
     };

@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("corten", SERVICES),
     ("image", &["update-engine"]),
     ("qemu", &[]),
+    ("code-order", &["qemu"]),
     ("figures", &["qemu"]),
     ("tidy", &[]),
 ];
