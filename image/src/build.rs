@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use clap::ValueEnum;
 use ring::digest::{Context, SHA256};
@@ -120,6 +121,9 @@ impl Builder {
     pub fn make(&mut self, targets: &[Target]) -> Result<Vec<artifacts::Entry>> {
         let wants =
             |these: &[Target]| targets.iter().any(|target| these.contains(target) || *target == Target::All);
+        if wants(&[Target::Disk, Target::Live, Target::Release]) && self.kernel.is_none() {
+            self.compile()?;
+        }
         if wants(&[Target::Userland]) {
             self.userland()?;
         }
@@ -139,6 +143,22 @@ impl Builder {
             self.release()?;
         }
         artifacts::write_list(&self.output, &self.version)
+    }
+
+    /// Compiles kernel and userland side by side: to link the userland takes minutes, and one processor.
+    fn compile(&mut self) -> Result<()> {
+        let checkout = self.checkout.clone();
+        let kernel = thread::spawn(move || kernel::build(&checkout));
+        let userland = self.userland();
+        if let Err(error) = &userland
+            && !kernel.is_finished()
+        {
+            say(&format!("{error}; waiting for the kernel, which is kept for the next build"));
+        }
+        let kernel = kernel.join().unwrap_or_else(|_| kernel::build(&self.checkout));
+        userland?;
+        self.kernel = Some(kernel?);
+        Ok(())
     }
 
     fn userland(&mut self) -> Result<PathBuf> {

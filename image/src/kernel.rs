@@ -11,7 +11,10 @@ use crate::tool::Tool;
 /// The script fails; it has told why on standard error.
 pub fn build(checkout: &Path) -> Result<PathBuf> {
     let script = checkout.join("kernel-config/build");
-    let folder = Tool::new(&script.to_string_lossy(), 0).without_env("SOURCE_DATE_EPOCH").run_visibly()?;
+    let folder = Tool::new(&script.to_string_lossy(), 0)
+        .without_env("SOURCE_DATE_EPOCH")
+        .env("CORTEN_BESIDE_OTHERS", "1")
+        .run_visibly()?;
     let image = Path::new(folder.trim()).join("bzImage");
     if image.is_file() {
         return Ok(image);
