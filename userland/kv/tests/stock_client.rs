@@ -62,7 +62,8 @@ fn both_clients_print_the_same() {
 #[test]
 fn a_lease_ends_its_keys() {
     let cluster = Cluster::start(1, &[]);
-    let granted = good(&cluster.stock(&["lease", "grant", "2"]));
+    // Long enough for the next two commands on a slow machine.
+    let granted = good(&cluster.stock(&["lease", "grant", "15"]));
     let id = granted.split_whitespace().nth(1).expect("a number").to_owned();
     good(&cluster.stock(&["put", "mine", "1", &format!("--lease={id}")]));
     let left = good(&cluster.stock(&["lease", "timetolive", &id, "--keys"]));

@@ -99,7 +99,7 @@ impl Maintenance for Api {
         let revision = request.into_inner().revision;
         let (view, compact_revision, at) = {
             let state = self.node.state.read();
-            let at = state.mvcc.check_revision(revision)?;
+            let at = state.mvcc.check_hash_revision(revision)?;
             (state.view(), state.mvcc.compacted(), at)
         };
         let hash = tokio::task::spawn_blocking(move || view.hash_keys(at, compact_revision)).await;

@@ -2,14 +2,17 @@
 //!
 //! Invariant: nothing is read from the history for a client while it has not taken what it was sent before.
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use prost::Message;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_stream::Stream as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Api;
@@ -21,9 +24,6 @@ use crate::proto::{Event, WatchCreateRequest, WatchRequest, WatchResponse};
 use crate::span::Span;
 use crate::state::auth::Caller;
 use crate::watch::News;
-
-/// Answers that wait for a slow client.
-const WAITING: usize = 8;
 
 /// A stream of watchers, which ends with this.
 pub(super) struct Stream {
@@ -80,103 +80,143 @@ impl Drop for Stream {
     }
 }
 
-type Out = mpsc::Sender<Result<WatchResponse, Status>>;
-
-/// One client's stream.
-struct Session {
+/// One client's stream: it is the body of the answer itself, so that an event takes no way through a task of its own.
+pub struct Session {
     api: Api,
     caller: Caller,
     stream: Stream,
-    out: Out,
+    /// Nothing once the client has said all.
+    requests: Option<Streaming<WatchRequest>>,
+    woken: Pin<Box<OwnedNotified>>,
+    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    progress: Interval,
     /// Requests for progress that wait until all is told.
     progress_asked: bool,
-    needs_leader: bool,
+    /// Where the client wants to know that there is a leader: when it is looked, and since when there is none.
+    look: Option<(Interval, Duration)>,
+    answers: VecDeque<WatchResponse>,
+    /// How it ends, after the answers.
+    end: Option<Option<Status>>,
 }
 
 #[tonic::async_trait]
 impl Watch for Api {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type WatchStream = Session;
 
     async fn watch(
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = self.ready(&request)?;
-        let needs_leader = request.metadata().get("hasleader").is_some();
-        let (out, answers) = mpsc::channel(WAITING);
         let stream = Stream::open(&self.node);
-        let session = Session { api: self.clone(), caller, stream, out, progress_asked: false, needs_leader };
-        tokio::spawn(session.run(request.into_inner()));
-        Ok(Response::new(ReceiverStream::new(answers)))
+        let election = self.node.setup.election;
+        let needs_leader = request.metadata().get("hasleader").is_some();
+        let node = self.node.clone();
+        Ok(Response::new(Session {
+            api: self.clone(),
+            caller,
+            woken: Box::pin(stream.waker.clone().notified_owned()),
+            stream,
+            requests: Some(request.into_inner()),
+            ended: Box::pin(async move { node.end.notified().await }),
+            progress: every(self.manners.progress),
+            progress_asked: false,
+            look: needs_leader.then(|| (every(election), Duration::ZERO)),
+            answers: VecDeque::new(),
+            end: None,
+        }))
+    }
+}
+
+/// Beats of a clock, the first after one of them.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+impl tokio_stream::Stream for Session {
+    type Item = Result<WatchResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(answer) = this.answers.pop_front() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            if let Some(end) = &mut this.end {
+                return Poll::Ready(end.take().map(Err));
+            }
+            if !this.turn(context) {
+                return Poll::Pending;
+            }
+        }
     }
 }
 
 impl Session {
-    /// Until the client goes, the member ends, or there is no leader where one is needed.
-    async fn run(mut self, mut requests: Streaming<WatchRequest>) {
-        let mut progress = tokio::time::interval(self.api.manners.progress);
-        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        progress.tick().await;
-        let election = self.api.node.setup.election;
-        let mut leaderless = Duration::ZERO;
-        let mut look = tokio::time::interval(election);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut open = true;
-        loop {
-            let waker = self.stream.waker.clone();
-            let done = tokio::select! {
-                request = requests.next(), if open => match request {
-                    Some(Ok(request)) => self.take(request).await,
-                    Some(Err(_)) => None,
-                    // A client that has said all may still listen.
-                    None => { open = false; Some(()) }
-                },
-                () = waker.notified() => self.tell().await,
-                _ = progress.tick() => self.tell_progress().await,
-                _ = look.tick(), if self.needs_leader => {
-                    let lost = self.api.node.standing.borrow().leader == 0;
-                    leaderless = if lost { leaderless + election } else { Duration::ZERO };
-                    if leaderless > 3 * election { self.fail(Fault::NoLeader).await } else { Some(()) }
-                },
-                () = self.api.node.end.notified() => self.fail(Fault::Stopped).await,
-                () = self.out.closed() => None,
-            };
-            if done.is_none() {
-                return;
+    /// Does what is due, each kind once: who asks much must not keep events back, nor the other way round. Returns
+    /// whether anything was.
+    fn turn(&mut self, context: &mut Context<'_>) -> bool {
+        let mut any = false;
+        if let Some(requests) = &mut self.requests
+            && let Poll::Ready(request) = Pin::new(requests).poll_next(context)
+        {
+            any = true;
+            match request {
+                Some(Ok(request)) => self.take(request),
+                Some(Err(_)) => self.end = Some(None),
+                // A client that has said all may still listen.
+                None => self.requests = None,
             }
         }
+        if self.woken.as_mut().poll(context).is_ready() {
+            any = true;
+            self.woken.set(self.stream.waker.clone().notified_owned());
+            self.tell();
+        }
+        if self.progress.poll_tick(context).is_ready() {
+            any = true;
+            self.tell_progress();
+        }
+        if let Some((look, leaderless)) = &mut self.look
+            && look.poll_tick(context).is_ready()
+        {
+            any = true;
+            let lost = self.api.node.standing.borrow().leader == 0;
+            *leaderless = if lost { *leaderless + look.period() } else { Duration::ZERO };
+            if *leaderless > 3 * look.period() {
+                self.end = Some(Some(Fault::NoLeader.into()));
+            }
+        }
+        if self.end.is_none() && self.ended.as_mut().poll(context).is_ready() {
+            any = true;
+            self.end = Some(Some(Fault::Stopped.into()));
+        }
+        any
     }
 
-    async fn fail(&self, fault: Fault) -> Option<()> {
-        let _ = self.out.send(Err(fault.into())).await;
-        None
-    }
-
-    async fn send(&self, revision: i64, mut response: WatchResponse) -> Option<()> {
+    fn send(&mut self, revision: i64, mut response: WatchResponse) {
         response.header = Some(self.api.node.header_at(revision));
-        self.out.send(Ok(response)).await.ok()
+        self.answers.push_back(response);
     }
 
-    async fn take(&mut self, request: WatchRequest) -> Option<()> {
+    fn take(&mut self, request: WatchRequest) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create).await,
+            Some(RequestUnion::CreateRequest(create)) => self.create(&create),
             Some(RequestUnion::CancelRequest(cancel)) => {
-                let id = cancel.watch_id;
-                if self.api.node.hub.lock().cancel(self.stream.id, id) {
+                let watch_id = cancel.watch_id;
+                if self.api.node.hub.lock().cancel(self.stream.id, watch_id) {
                     let revision = self.revision();
-                    self.send(
-                        revision,
-                        WatchResponse { watch_id: id, canceled: true, ..WatchResponse::default() },
-                    )
-                    .await?;
+                    let canceled = true;
+                    self.send(revision, WatchResponse { watch_id, canceled, ..WatchResponse::default() });
                 }
-                Some(())
             }
             Some(RequestUnion::ProgressRequest(_)) => {
                 self.progress_asked = true;
-                self.answer_progress().await
+                self.answer_progress();
             }
-            None => Some(()),
+            None => {}
         }
     }
 
@@ -184,7 +224,7 @@ impl Session {
         self.api.node.state.read().mvcc.revision()
     }
 
-    async fn create(&mut self, request: WatchCreateRequest) -> Option<()> {
+    fn create(&mut self, request: &WatchCreateRequest) {
         let span = Span::new(&request.key, &request.range_end);
         let allowed = self.api.node.state.read().auth.check(&self.caller, &span, false);
         let refused = match allowed {
@@ -194,7 +234,7 @@ impl Session {
         };
         let (id, revision) = match refused {
             Some(_) => (None, self.revision()),
-            None => self.stream.create(&request),
+            None => self.stream.create(request),
         };
         let Some(watch_id) = id else {
             let reason = refused.unwrap_or_else(|| Fault::WatcherIdExists.into());
@@ -209,13 +249,13 @@ impl Session {
                 cancel_reason,
                 ..WatchResponse::default()
             };
-            return self.send(revision, refusal).await;
+            return self.send(revision, refusal);
         };
-        self.send(revision, WatchResponse { watch_id, created: true, ..WatchResponse::default() }).await?;
-        self.tell().await
+        self.send(revision, WatchResponse { watch_id, created: true, ..WatchResponse::default() });
+        self.tell();
     }
 
-    async fn tell(&mut self) -> Option<()> {
+    fn tell(&mut self) {
         for (watch_id, fragment, news, revision) in self.stream.collect() {
             match news {
                 News::Compacted(compact_revision) => {
@@ -226,19 +266,18 @@ impl Session {
                         ..WatchResponse::default()
                     };
                     // So etcd says it: where the history is now is no matter of this watcher.
-                    self.send(0, response).await?;
+                    self.send(0, response);
                 }
-                News::Events(events) if fragment => self.send_parts(watch_id, events, revision).await?,
+                News::Events(events) if fragment => self.send_parts(watch_id, events, revision),
                 News::Events(events) => {
-                    self.send(revision, WatchResponse { watch_id, events, ..WatchResponse::default() })
-                        .await?;
+                    self.send(revision, WatchResponse { watch_id, events, ..WatchResponse::default() });
                 }
             }
         }
-        self.answer_progress().await
+        self.answer_progress();
     }
 
-    async fn send_parts(&self, watch_id: i64, events: Vec<Event>, revision: i64) -> Option<()> {
+    fn send_parts(&mut self, watch_id: i64, events: Vec<Event>, revision: i64) {
         let limit = self.api.node.setup.max_request + 512;
         let mut part: Vec<Event> = Vec::new();
         let mut size = 0;
@@ -247,39 +286,36 @@ impl Session {
             if !part.is_empty() && size + bytes > limit {
                 let events = std::mem::take(&mut part);
                 let response = WatchResponse { watch_id, events, fragment: true, ..WatchResponse::default() };
-                self.send(revision, response).await?;
+                self.send(revision, response);
                 size = 0;
             }
             size += bytes;
             part.push(event);
         }
-        self.send(revision, WatchResponse { watch_id, events: part, ..WatchResponse::default() }).await
+        self.send(revision, WatchResponse { watch_id, events: part, ..WatchResponse::default() });
     }
 
     /// Says how far all watchers of the stream are, once that is one place.
-    async fn answer_progress(&mut self) -> Option<()> {
+    fn answer_progress(&mut self) {
         let revision = {
             let hub = self.api.node.hub.lock();
             hub.is_synced(self.stream.id).then(|| hub.published())
         };
-        match revision {
-            Some(revision) if self.progress_asked => {
-                self.progress_asked = false;
-                self.send(revision, WatchResponse { watch_id: -1, ..WatchResponse::default() }).await
-            }
-            _ => Some(()),
+        if let Some(revision) = revision
+            && std::mem::take(&mut self.progress_asked)
+        {
+            self.send(revision, WatchResponse { watch_id: -1, ..WatchResponse::default() });
         }
     }
 
-    async fn tell_progress(&mut self) -> Option<()> {
+    fn tell_progress(&mut self) {
         let (revision, ids) = {
             let hub = self.api.node.hub.lock();
             let synced = hub.is_synced(self.stream.id);
             (hub.published(), if synced { hub.wants_progress(self.stream.id) } else { Vec::new() })
         };
         for watch_id in ids {
-            self.send(revision, WatchResponse { watch_id, ..WatchResponse::default() }).await?;
+            self.send(revision, WatchResponse { watch_id, ..WatchResponse::default() });
         }
-        Some(())
     }
 }

@@ -169,6 +169,37 @@ impl Mvcc {
         }
     }
 
+    /// The same for a range within a transaction, where not all that is below 0 means now.
+    ///
+    /// # Errors
+    /// `FutureRevision`, `Compacted`.
+    pub fn check_revision_in_txn(&self, revision: i64) -> Result<(), Fault> {
+        match revision {
+            0 => Ok(()),
+            r if r > self.current() => Err(Fault::FutureRevision),
+            r if r < self.first() => Err(Fault::Compacted),
+            _ => Ok(()),
+        }
+    }
+
+    /// The revision below which history is gone, as etcd counts: less than any where nothing is gone yet.
+    pub fn first(&self) -> i64 {
+        if self.compacted == 0 { -1 } else { self.compacted }
+    }
+
+    /// The revision that a hash of the keyspace is as of; 0 means now.
+    ///
+    /// # Errors
+    /// `FutureRevision`, `Compacted`; a hash at the compacted revision cannot be told.
+    pub fn check_hash_revision(&self, revision: i64) -> Result<i64, Fault> {
+        match revision {
+            0 => Ok(self.current()),
+            r if r > 0 && r <= self.compacted => Err(Fault::Compacted),
+            r if r > self.current() => Err(Fault::FutureRevision),
+            r => Ok(r),
+        }
+    }
+
     /// Answers a range request.
     ///
     /// # Errors
@@ -185,7 +216,8 @@ impl Mvcc {
             (order, _) => order,
         };
         let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-        let keep_all = order != SortOrder::None;
+        // Who names no order gets the first ones in the order of keys, sorted among themselves, as from etcd.
+        let keep_all = request.sort_order() != SortOrder::None || is_filtered(request);
         let mut count = 0;
         let mut picked: Vec<&Arc<Record>> = Vec::new();
         for record in self.scan(&span, at) {
@@ -328,6 +360,11 @@ impl Mvcc {
         self.compacted = self.compacted.max(compacted);
         self.revision = self.revision.max(revision).max(compacted);
     }
+}
+
+fn is_filtered(request: &RangeRequest) -> bool {
+    let RangeRequest { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } = request;
+    [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision].iter().any(|bound| **bound != 0)
 }
 
 fn passes(record: &Record, request: &RangeRequest) -> bool {

@@ -87,17 +87,28 @@ fn check_shape(request: &TxnRequest, max_ops: usize, depth: usize) -> Result<(),
     Ok(())
 }
 
-/// The keys that a branch puts and the spans that it deletes.
-type Writes = (BTreeSet<Bytes>, Vec<Span>);
+/// The keys that a branch puts and what it deletes.
+type Writes = (BTreeSet<Bytes>, Vec<Deleted>);
+
+/// What a delete says that it deletes. To etcd an end of one zero byte is no more than that here: what is deleted from a
+/// key on to the last meets no put.
+struct Deleted(Bytes, Bytes);
+
+impl Deleted {
+    fn contains(&self, key: &Bytes) -> bool {
+        let Deleted(start, end) = self;
+        if end.is_empty() { key == start } else { start <= key && key < end }
+    }
+}
 
 fn writes(ops: &[RequestOp]) -> Result<Writes, Fault> {
     let (mut puts, mut deletes): Writes = Writes::default();
     for op in ops {
         if let Some(Request::RequestDeleteRange(delete)) = &op.request {
-            deletes.push(Span::new(&delete.key, &delete.range_end));
+            deletes.push(Deleted(delete.key.clone(), delete.range_end.clone()));
         }
     }
-    let deleted = |deletes: &[Span], key: &Bytes| deletes.iter().any(|span| span.contains(key));
+    let deleted = |deletes: &[Deleted], key: &Bytes| deletes.iter().any(|span| span.contains(key));
     for op in ops {
         let Some(Request::RequestTxn(txn)) = &op.request else { continue };
         let (then_puts, then_deletes) = writes(&txn.success)?;
@@ -262,7 +273,7 @@ impl State {
             match op {
                 Chosen::Txn(branch) => self.check_chosen(branch)?,
                 Chosen::Op(Request::RequestRange(range)) => {
-                    self.mvcc.check_revision(range.revision)?;
+                    self.mvcc.check_revision_in_txn(range.revision)?;
                 }
                 Chosen::Op(Request::RequestPut(put)) => self.check_put_now(put)?,
                 Chosen::Op(_) => {}
