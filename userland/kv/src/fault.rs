@@ -71,7 +71,6 @@ faults! {
     Corrupt DataLoss "etcdserver: corrupt cluster"
     NotForLearner Unavailable "etcdserver: rpc not supported for learner"
     BadTransferee FailedPrecondition "etcdserver: bad leader transferee"
-    WatcherIdExists FailedPrecondition "etcdserver: mvcc: watcher ID already exists"
 }
 
 impl From<Fault> for Status {

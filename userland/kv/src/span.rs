@@ -9,6 +9,11 @@ use bytes::Bytes;
 /// Where a search in an ordered map begins and ends.
 pub type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
+/// The key that a watcher means where it names none: etcd's clients write one zero byte for the very first.
+pub fn first_key(key: &Bytes) -> Bytes {
+    if key.is_empty() { Bytes::from_static(&[0]) } else { key.clone() }
+}
+
 /// A set of keys without gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Span {
@@ -54,6 +59,11 @@ impl Span {
             Span::Range(..) => None,
             Span::From(start) => Some((Bound::Included(start), Bound::Unbounded)),
         }
+    }
+
+    /// Whether it ends before it begins.
+    pub fn is_inverted(&self) -> bool {
+        matches!(self, Span::Range(start, end) if start >= end)
     }
 
     /// Whether all of `other` is in this one.

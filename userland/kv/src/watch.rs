@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::proto::event::EventType;
 use crate::proto::watch_create_request::FilterType;
 use crate::proto::{Event, WatchCreateRequest};
-use crate::span::{Span, prefix_end};
+use crate::span::{Span, first_key, prefix_end};
 use crate::state::mvcc::{Mvcc, Record};
 
 /// A watcher: its stream and its number in it.
@@ -45,6 +45,8 @@ pub enum News {
 struct Stream {
     dirty: BTreeSet<i64>,
     watchers: BTreeSet<i64>,
+    /// Numbers of watchers that a compaction has ended: they are taken until the client cancels them too.
+    ended: BTreeSet<i64>,
     next: i64,
 }
 
@@ -103,7 +105,7 @@ impl Hub {
         let entry = self.streams.get_mut(&stream)?;
         let id = match request.watch_id {
             0 => {
-                while entry.watchers.contains(&entry.next) {
+                while entry.watchers.contains(&entry.next) || entry.ended.contains(&entry.next) {
                     entry.next += 1;
                 }
                 entry.next += 1;
@@ -111,12 +113,11 @@ impl Hub {
             }
             id => id,
         };
-        if !entry.watchers.insert(id) {
+        if entry.ended.contains(&id) || !entry.watchers.insert(id) {
             return None;
         }
         let has = |filter: FilterType| request.filters.contains(&(filter as i32));
-        // Etcd's clients write one zero byte for the very first key.
-        let key = if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key.clone() };
+        let key = first_key(&request.key);
         let cursor = if request.start_revision > 0 { request.start_revision } else { revision + 1 };
         let watcher = Watcher {
             span: Span::new(&key, &request.range_end),
@@ -145,8 +146,19 @@ impl Hub {
         }
     }
 
+    /// Ends a watcher that waits for what was compacted.
+    pub fn end(&mut self, stream: u64, id: i64) {
+        self.cancel(stream, id);
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.ended.insert(id);
+        }
+    }
+
     /// Takes a watcher out. Returns whether it was there.
     pub fn cancel(&mut self, stream: u64, id: i64) -> bool {
+        if self.streams.get_mut(&stream).is_some_and(|stream| stream.ended.remove(&id)) {
+            return true;
+        }
         let Some(watcher) = self.watchers.remove(&(stream, id)) else { return false };
         let set = self.index(&watcher.span);
         set.remove(&(stream, id));

@@ -4,7 +4,7 @@
 mod chance;
 mod cluster;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -87,7 +87,9 @@ impl Twin {
 
     async fn answer(&self, ask: Ask) -> String {
         let asked = format!("{ask:?}");
-        tokio::time::timeout(PATIENCE, self.answer_in_time(ask)).await.unwrap_or_else(|_| panic!("nothing on {asked}"))
+        tokio::time::timeout(PATIENCE, self.answer_in_time(ask))
+            .await
+            .unwrap_or_else(|_| panic!("nothing on {asked}"))
     }
 
     async fn answer_in_time(&self, ask: Ask) -> String {
@@ -206,7 +208,7 @@ fn variable(name: &str) -> Option<u64> {
 fn the_same_is_answered_as_debians_etcd_answers() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let first = variable("KV_TWINS_FIRST").unwrap_or(1);
-    for seed in first..first + variable("KV_TWINS_SEEDS").unwrap_or(2) {
+    for seed in first..first + variable("KV_TWINS_SEEDS").unwrap_or(1) {
         runtime.block_on(compare(seed));
     }
 }
@@ -242,14 +244,9 @@ async fn compare(seed: u64) {
     let writes: Vec<PutRequest> = (0..WRITES).map(|_| chance.put()).collect();
     let wanted = told(&theirs, &watches, &writes).await;
     let found = told(&ours, &watches, &writes).await;
-    for id in wanted.keys().chain(found.keys()) {
+    for id in wanted.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
         if wanted.get(id) != found.get(id) {
-            faults.push(format!(
-                "watcher {id}: {:#?}\ninstead of\n{:#?}\nof {watches:#?}",
-                found.get(id),
-                wanted.get(id)
-            ));
-            break;
+            faults.push(format!("watcher {id}: {:#?}\ninstead of\n{:#?}", found.get(id), wanted.get(id)));
         }
     }
     assert!(faults.is_empty(), "seed {seed}: {}", faults.join("\n\n"));

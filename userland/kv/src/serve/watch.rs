@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::proto::watch_request::RequestUnion;
 use crate::proto::watch_server::Watch;
 use crate::proto::{Event, WatchCreateRequest, WatchRequest, WatchResponse};
-use crate::span::Span;
+use crate::span::{Span, first_key};
 use crate::state::auth::Caller;
 use crate::watch::News;
 
@@ -58,9 +58,7 @@ impl Stream {
             let (news, cursor, more) = watcher.collect(&state.mvcc);
             match &news {
                 News::Events(_) => hub.advance(self.id, id, cursor, more),
-                News::Compacted(_) => {
-                    hub.cancel(self.id, id);
-                }
+                News::Compacted(_) => hub.end(self.id, id),
             }
             if news != News::Events(Vec::new()) {
                 all.push((id, watcher.fragment, news, state.mvcc.revision()));
@@ -225,11 +223,13 @@ impl Session {
     }
 
     fn create(&mut self, request: &WatchCreateRequest) {
-        let span = Span::new(&request.key, &request.range_end);
+        let span = Span::new(&first_key(&request.key), &request.range_end);
         let allowed = self.api.node.state.read().auth.check(&self.caller, &span, false);
+        let said = |fault: Fault| format!("rpc error: code = {:?} desc = {fault}", fault.code());
         let refused = match allowed {
-            Err(fault) => Some(Status::from(fault)),
-            Ok(()) if request.start_revision < 0 => Some(Fault::Compacted.into()),
+            Err(fault) => Some(said(fault)),
+            Ok(()) if request.start_revision < 0 => Some(said(Fault::Compacted)),
+            Ok(()) if span.is_inverted() => Some("mvcc: watcher range is empty".to_owned()),
             Ok(()) => None,
         };
         let (id, revision) = match refused {
@@ -237,11 +237,8 @@ impl Session {
             None => self.stream.create(request),
         };
         let Some(watch_id) = id else {
-            let reason = refused.unwrap_or_else(|| Fault::WatcherIdExists.into());
-            let cancel_reason = match reason.code() {
-                tonic::Code::FailedPrecondition => "mvcc: watcher ID already exists".to_owned(),
-                code => format!("rpc error: code = {code:?} desc = {}", reason.message()),
-            };
+            let taken = || "mvcc: duplicate watch ID provided on the WatchStream".to_owned();
+            let cancel_reason = refused.unwrap_or_else(taken);
             let refusal = WatchResponse {
                 watch_id: -1,
                 created: true,

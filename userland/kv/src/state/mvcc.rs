@@ -363,8 +363,11 @@ impl Mvcc {
 }
 
 fn is_filtered(request: &RangeRequest) -> bool {
-    let RangeRequest { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } = request;
-    [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision].iter().any(|bound| **bound != 0)
+    let RangeRequest { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } =
+        request;
+    [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision]
+        .iter()
+        .any(|bound| **bound != 0)
 }
 
 fn passes(record: &Record, request: &RangeRequest) -> bool {

@@ -195,7 +195,9 @@ impl State {
     }
 
     pub(super) fn apply_put(&mut self, request: &PutRequest) -> Result<PutResponse, Fault> {
-        self.check_put_now(request)?;
+        // Outside of a transaction the lease is looked at first.
+        self.check_lease(request)?;
+        self.check_old(request)?;
         Ok(self.put(request))
     }
 
@@ -209,10 +211,15 @@ impl State {
         self.run(&chosen)
     }
 
-    fn check_put_now(&self, request: &PutRequest) -> Result<(), Fault> {
-        if (request.ignore_value || request.ignore_lease) && self.mvcc.get(&request.key, i64::MAX).is_none() {
+    fn check_old(&self, request: &PutRequest) -> Result<(), Fault> {
+        let needs_old = request.ignore_value || request.ignore_lease;
+        if needs_old && self.mvcc.get(&request.key, i64::MAX).is_none() {
             return Err(Fault::KeyNotFound);
         }
+        Ok(())
+    }
+
+    fn check_lease(&self, request: &PutRequest) -> Result<(), Fault> {
         if request.lease != 0 && !self.leases.contains(request.lease) {
             return Err(Fault::LeaseNotFound);
         }
@@ -268,18 +275,27 @@ impl State {
         Branch { request, succeeded, ops: ops.collect() }
     }
 
+    /// All puts first, then all ranges: which of two faults is told is known so.
     fn check_chosen(&self, branch: &Branch<'_>) -> Result<(), Fault> {
-        for op in &branch.ops {
-            match op {
-                Chosen::Txn(branch) => self.check_chosen(branch)?,
-                Chosen::Op(Request::RequestRange(range)) => {
-                    self.mvcc.check_revision_in_txn(range.revision)?;
-                }
-                Chosen::Op(Request::RequestPut(put)) => self.check_put_now(put)?,
-                Chosen::Op(_) => {}
-            }
-        }
-        Ok(())
+        self.check_each(branch, &|request| match request {
+            Request::RequestPut(put) => self.check_old(put).and_then(|()| self.check_lease(put)),
+            _ => Ok(()),
+        })?;
+        self.check_each(branch, &|request| match request {
+            Request::RequestRange(range) => self.mvcc.check_revision_in_txn(range.revision),
+            _ => Ok(()),
+        })
+    }
+
+    fn check_each(
+        &self,
+        branch: &Branch<'_>,
+        check: &dyn Fn(&Request) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        branch.ops.iter().try_for_each(|op| match op {
+            Chosen::Txn(branch) => self.check_each(branch, check),
+            Chosen::Op(request) => check(request),
+        })
     }
 
     fn run(&mut self, branch: &Branch<'_>) -> Result<TxnResponse, Fault> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kv::proto::compare::TargetUnion;
 use kv::proto::request_op::Request;
 use kv::proto::{
-    Compare, CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp,
+    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RequestOp,
     TxnRequest, WatchCreateRequest,
 };
 
@@ -180,7 +180,8 @@ impl Chance {
             range_end: self.end(&key),
             key,
             start_revision: match self.below(8) {
-                0 => -1,
+                // One below 0 is refused only by the etcds that came later, and by ours.
+                0 => i64::MAX - 2,
                 1 => newest + 2 + self.below(10) as i64,
                 2..5 => 0,
                 _ => newest - self.below(60) as i64,
