@@ -28,6 +28,8 @@ use crate::storage::wal::{Replay, Wal};
 
 /// Inputs taken into one turn.
 const TURN: usize = 4096;
+/// The longest that proposals are gathered for one write.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// Leases ended in one tick.
 const EXPIRIES: usize = 500;
 
@@ -87,6 +89,8 @@ pub fn start(
         standing,
         v2_index,
         pending: HashMap::new(),
+        proposed: 0,
+        answered: 0,
         held: Vec::new(),
         reads: Vec::new(),
         reading: None,
@@ -130,6 +134,10 @@ struct Member {
     standing: watch::Sender<Standing>,
     v2_index: watch::Sender<u64>,
     pending: HashMap<u64, (Answer, Instant)>,
+    /// Proposals taken so far.
+    proposed: usize,
+    /// Those that the last turn answered.
+    answered: usize,
     /// Proposals that wait for a leader.
     held: Vec<(u64, Entry, Answer)>,
     reads: Vec<ReadAnswer>,
@@ -158,14 +166,8 @@ impl Member {
                 return self.stop();
             }
             let wait = next_tick.saturating_duration_since(Instant::now());
-            let mut input = receive.recv_timeout(wait);
-            for _ in 0..TURN {
-                match input {
-                    Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
-                    Ok(input) => self.take(input),
-                    Err(RecvTimeoutError::Timeout) => break,
-                }
-                input = receive.try_recv().map_err(|_| RecvTimeoutError::Timeout);
+            if self.gather(receive, wait).is_none() {
+                return self.stop();
             }
             let now = Instant::now();
             if now >= next_tick {
@@ -174,6 +176,29 @@ impl Member {
                 self.tick(now);
             }
         }
+    }
+
+    /// Takes what comes within `wait`, and what comes with it. Returns nothing where the member must end.
+    ///
+    /// Those who were answered together ask again together: they are waited for, no longer than the disk takes, for
+    /// whoever is missed now waits for a whole write.
+    fn gather(&mut self, receive: &Receiver<Input>, wait: Duration) -> Option<()> {
+        let mut input = receive.recv_timeout(wait);
+        let until = Instant::now() + self.replica.disk.wal.sync_time().min(GATHER_MAX);
+        let before = self.proposed;
+        for _ in 0..TURN {
+            match input {
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => break,
+            }
+            input = receive.try_recv().map_err(|_| RecvTimeoutError::Timeout);
+            let some = self.proposed - before;
+            if input.is_err() && some > 0 && some < self.answered {
+                input = receive.recv_timeout(until.saturating_duration_since(Instant::now()));
+            }
+        }
+        Some(())
     }
 
     fn stop(mut self) {
@@ -193,6 +218,7 @@ impl Member {
     fn take(&mut self, input: Input) {
         match input {
             Input::Propose(command, answer) => {
+                self.proposed += 1;
                 let entry = Entry { data: command.encode_to_vec().into(), ..Entry::default() };
                 self.propose(command.id, entry, answer);
             }
@@ -397,9 +423,13 @@ impl Member {
 
     /// Answers those who asked. Returns whether this member is one no more.
     fn finish(&mut self, turn: &mut Turn) -> bool {
+        if !turn.applied.is_empty() {
+            self.answered = 0;
+        }
         for applied in std::mem::take(&mut turn.applied) {
             self.note(&applied);
             if let Some((answer, _)) = self.pending.remove(&applied.id) {
+                self.answered += 1;
                 let _ = answer.send(applied.result.map(|reply| (reply, applied.revision)));
             }
         }

@@ -22,7 +22,7 @@ use crate::state::record::{Bucket, Change};
 use crate::state::{State, View, applied_changes};
 
 /// Bytes of pages that sled keeps in memory: the state is there already.
-const CACHE: u64 = 16 << 20;
+const CACHE: u64 = 4 << 20;
 /// Batches that may wait before the state has to wait for them: what they hold is mostly shared with the state.
 const QUEUE: usize = 1 << 16;
 /// Changes that go to sled in one batch.

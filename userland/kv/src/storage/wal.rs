@@ -9,6 +9,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -66,6 +67,7 @@ pub struct Wal {
     unwritten: bool,
     last_index: u64,
     synced: u64,
+    sync_time: Duration,
     buffer: Vec<u8>,
 }
 
@@ -194,6 +196,7 @@ impl Wal {
             unwritten: false,
             last_index: index,
             synced: 0,
+            sync_time: Duration::ZERO,
             buffer: Vec::new(),
         };
         wal.spare = Some(wal.file.try_clone().map_err(Damage::io(directory))?);
@@ -242,6 +245,7 @@ impl Wal {
             unwritten: false,
             last_index: replay.entries.last().map_or(last.index.saturating_sub(1), |entry| entry.index),
             synced: 0,
+            sync_time: Duration::ZERO,
             buffer: Vec::new(),
             segments,
         };
@@ -310,7 +314,9 @@ impl Wal {
         self.offset += buffer.len() as u64;
         self.fresh = false;
         if sync {
+            let began = Instant::now();
             self.file.sync_data().map_err(Damage::unsynced(path))?;
+            self.sync_time = began.elapsed();
             self.synced += 1;
             // Only what follows a sync may be told from it: an unsynced write shares its successor's batch.
             self.batch = self.batch.wrapping_add(1);
@@ -382,6 +388,11 @@ impl Wal {
         self.hard_state = hard_state;
         self.rotate(SEGMENT)?;
         self.release(index)
+    }
+
+    /// How long the disk took to say so the last time.
+    pub fn sync_time(&self) -> Duration {
+        self.sync_time
     }
 
     /// How often the disk has said that it has everything.
