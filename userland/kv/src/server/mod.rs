@@ -240,6 +240,8 @@ async fn publish(node: Node, config: Config) {
     if let Err(error) = ready() {
         eprintln!("etcd: the service manager could not be told: {error}");
     }
+    // What it took to read the log and the state is needed no more.
+    let _ = tokio::task::spawn_blocking(linux::memory::give_back).await;
 }
 
 /// Tells the service manager that the member is ready (sd_notify).
