@@ -87,9 +87,9 @@ impl Twin {
 
     async fn answer(&self, ask: Ask) -> String {
         let asked = format!("{ask:?}");
-        tokio::time::timeout(PATIENCE, self.answer_in_time(ask))
-            .await
-            .unwrap_or_else(|_| panic!("nothing on {asked}"))
+        let answer = tokio::time::timeout(PATIENCE, self.answer_in_time(ask)).await;
+        assert!(answer.is_ok(), "no answer in time: {asked}");
+        answer.expect("in time")
     }
 
     async fn answer_in_time(&self, ask: Ask) -> String {
@@ -130,11 +130,14 @@ impl Twin {
         }
     }
 
-    /// The newest revision.
+    /// The newest revision. A member that has ended is shown with its last words.
     async fn revision(&self) -> i64 {
         let request = RangeRequest { key: "none".into(), ..RangeRequest::default() };
-        let answer = self.kv().range(request).await.expect("an answer").into_inner();
-        answer.header.expect("a header").revision
+        let answer = self.kv().range(request).await;
+        let log = self.cluster.log(0);
+        let words = || log.lines().skip_while(|line| !line.contains("panic")).take(12).collect::<Vec<_>>();
+        assert!(answer.is_ok(), "{answer:?}: {:#?}", words());
+        answer.expect("an answer").into_inner().header.expect("a header").revision
     }
 }
 

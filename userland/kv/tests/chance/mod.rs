@@ -154,11 +154,16 @@ impl Chance {
     pub fn txn(&mut self, newest: i64, depth: u32) -> TxnRequest {
         let compares = self.below(3);
         let [thens, elses] = [self.below(4), self.below(3)];
-        TxnRequest {
+        let mut txn = TxnRequest {
             compare: (0..compares).map(|_| self.compare(newest)).collect(),
             success: (0..thens).map(|_| self.op(newest, depth)).collect(),
             failure: (0..elses).map(|_| self.op(newest, depth)).collect(),
+        };
+        // To keep the value of a key that the same transaction has deleted ends the process of etcd 3.4.
+        if depth == 0 && deletes_to_the_end(&txn) {
+            keep_nothing(&mut txn);
         }
+        txn
     }
 
     pub fn compaction(&mut self, newest: i64) -> CompactionRequest {
@@ -191,6 +196,24 @@ impl Chance {
             prev_kv: self.one_in(2),
             watch_id: self.of(&[0, 0, 0, 0, 3, 7]),
             fragment: self.one_in(3),
+        }
+    }
+}
+
+fn deletes_to_the_end(txn: &TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match &op.request {
+        Some(Request::RequestDeleteRange(delete)) => delete.range_end.as_ref() == [0],
+        Some(Request::RequestTxn(txn)) => deletes_to_the_end(txn),
+        _ => false,
+    })
+}
+
+fn keep_nothing(txn: &mut TxnRequest) {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut op.request {
+            Some(Request::RequestPut(put)) => (put.ignore_value, put.ignore_lease) = (false, false),
+            Some(Request::RequestTxn(txn)) => keep_nothing(txn),
+            _ => {}
         }
     }
 }
