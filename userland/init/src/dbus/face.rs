@@ -123,13 +123,7 @@ impl Manager {
         let unit = &status.definition;
         let name = &unit.name;
         let mut facts = facts::of_unit(&status);
-        let freezes = matches!(name.unit_type(), UnitType::Service | UnitType::Scope | UnitType::Slice);
-        facts.extend([
-            ("Transient", Value::from(self.is_transient(name))),
-            ("CanFreeze", freezes.into()),
-            ("CanClean", strings(control::cleanable(unit).into_iter().map(|(kind, _)| kind))),
-            ("CollectMode", if unit.collect_failed { "inactive-or-failed" } else { "inactive" }.into()),
-        ]);
+        facts.insert("Transient", self.is_transient(name).into());
         if wanted("UnitFileState") || wanted("UnitFilePreset") {
             facts::of_unit_file(self.catalog(), unit, &mut facts);
         }
