@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, UnitType, Verb};
+use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, Verb};
 use zvariant::Value;
 
 use super::property::{Facts, strings};
