@@ -1,9 +1,12 @@
 //! Users and groups: `/etc/passwd` and `/etc/group`, read without glibc's name service switch, which a
 //! static binary must not use.
 //!
+//! Users that are there only while a service runs are in none of the files: see `dynamic`.
+//!
 //! Source: passwd(5), group(5). A line that is not well formed is skipped, as glibc does; a file that
 //! is too big to be meant is an error. Nothing is cached: the files are small and may change.
 
+pub mod dynamic;
 mod identity;
 
 use std::fs::File;
@@ -79,6 +82,25 @@ impl Accounts {
             other => other?,
         };
         Ok(Accounts::parse(&users, &groups))
+    }
+
+    /// All that are known on this machine: those of `/etc`, and those that are there only while a service runs.
+    /// For showing names; who may log in is in a file.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is too big.
+    pub fn of_this_machine() -> Result<Accounts, Error> {
+        Ok(Accounts::read(Path::new("/etc"))?.with_dynamic(Path::new(dynamic::FOLDER)))
+    }
+
+    /// These, and behind them the users of DynamicUser= that the folder tells of.
+    #[must_use]
+    pub fn with_dynamic(mut self, folder: &Path) -> Accounts {
+        for (user, group) in dynamic::all(folder) {
+            self.users.push(user);
+            self.groups.push(group);
+        }
+        self
     }
 
     /// The accounts in the text of the two files.

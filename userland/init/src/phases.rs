@@ -59,47 +59,29 @@ fn of_slices(
 
 #[cfg(test)]
 mod tests {
-    use unit::{Catalog, Event, Host, Probe, Sources, Text, UnitFileState, World};
+    use unit::{Event, Host, InMemory, Nowhere, World};
 
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
-    struct Files;
-
-    impl Catalog for Files {
-        fn find(&self, name: &UnitName) -> Result<Sources, String> {
-            let text = match name.as_str() {
-                "a.slice" => "[Slice]\nDefaultMemoryLow=64M\nDefaultMemoryMin=32M\n",
-                "a-b.slice" => "[Slice]\nDefaultMemoryLow=16M\n",
-                "a-c.slice" => "[Slice]\nMemoryLow=8M\n",
-                "silent.service" => "[Service]\nExecStart=/bin/x\nSlice=a-b.slice\n",
-                "low.service" => "[Service]\nExecStart=/bin/x\nSlice=a-b.slice\nMemoryLow=1M\n",
-                "both.service" => "[Service]\nExecStart=/bin/x\nSlice=a.slice\nMemoryLow=0\nMemoryMin=2M\n",
-                "elsewhere.service" => "[Service]\nExecStart=/bin/x\n",
-                _ => return Ok(Sources::default()),
-            };
-            let fragment = Some(Text { path: format!("/etc/systemd/system/{name}"), text: text.into() });
-            Ok(Sources { fragment, ..Sources::default() })
-        }
-
-        fn list(&self) -> Vec<(UnitName, UnitFileState)> {
-            Vec::new()
-        }
-    }
-
-    struct Nothing;
-
-    impl Probe for Nothing {
-        fn path_exists(&self, _: &str) -> bool {
-            false
-        }
+    fn text(name: &str) -> Option<&'static str> {
+        Some(match name {
+            "a.slice" => "[Slice]\nDefaultMemoryLow=64M\nDefaultMemoryMin=32M\n",
+            "a-b.slice" => "[Slice]\nDefaultMemoryLow=16M\n",
+            "a-c.slice" => "[Slice]\nMemoryLow=8M\n",
+            "silent.service" => "[Service]\nExecStart=/bin/x\nSlice=a-b.slice\n",
+            "low.service" => "[Service]\nExecStart=/bin/x\nSlice=a-b.slice\nMemoryLow=1M\n",
+            "both.service" => "[Service]\nExecStart=/bin/x\nSlice=a.slice\nMemoryLow=0\nMemoryMin=2M\n",
+            "elsewhere.service" => "[Service]\nExecStart=/bin/x\n",
+            _ => return None,
+        })
     }
 
     /// MemoryLow= and MemoryMin= as they count for a unit, in MiB.
     fn low_and_min(name: &str) -> [Option<u64>; 2] {
         let mut engine = Engine::new(Host::default());
-        let world = World { now: 1, realtime: 1, catalog: &Files, probe: &Nothing };
+        let world = World { now: 1, realtime: 1, catalog: &InMemory(text), probe: &Nowhere };
         let name = UnitName::parse(name).unwrap();
         let _ = engine.handle(Event::Load { unit: name.clone() }, &world);
         let own = std::sync::Arc::clone(&engine.definition(&name).unwrap().cgroup);

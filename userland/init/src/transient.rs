@@ -131,7 +131,8 @@ impl Manager {
     /// Whether a unit's files have changed since they were read.
     #[must_use]
     pub fn is_stale(&self, unit: &unit::Unit) -> bool {
-        self.catalog.is_stale(&unit.name, unit.fragment.iter().chain(&unit.drop_ins))
+        let files = unit.fragment.iter().chain(&unit.drop_ins).chain(&unit.source_path);
+        self.catalog.is_stale(&unit.name, files)
     }
 
     /// Whether the unit was made at run time.

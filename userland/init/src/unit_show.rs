@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use unit::{Catalog, Engine, Event, Host, Probe, UnitFileState, UnitName, World};
+use unit::{Catalog, Engine, Event, Host, Nowhere, UnitFileState, UnitName, World};
 
 use crate::catalog::Directories;
 use crate::dbus::facts;
@@ -135,16 +135,7 @@ impl Tree {
 
     /// Loads a unit, and what it names.
     pub fn load(&mut self, name: &UnitName) {
-        let world = World { now: 0, realtime: 0, catalog: &self.catalog, probe: &Nothing };
+        let world = World { now: 0, realtime: 0, catalog: &self.catalog, probe: &Nowhere };
         let _ = self.engine.handle(Event::Load { unit: name.clone() }, &world);
-    }
-}
-
-/// No system to ask: nothing runs, nothing is checked.
-struct Nothing;
-
-impl Probe for Nothing {
-    fn path_exists(&self, _: &str) -> bool {
-        false
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use init::dbus::facts;
 use init::dbus::property::{self, text};
-use unit::{Catalog, Engine, Event, Host, Probe, Sources, Text, UnitFileState, UnitName, UnitType, World};
+use unit::{Catalog, Engine, Event, Host, Nowhere, Sources, Text, UnitFileState, UnitName, UnitType, World};
 
 const ROUNDS: u64 = 3000;
 /// Bytes that mean something to some parser, or that no text has.
@@ -64,14 +64,6 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 11).unwrap_or(0) % most.max(1)
-    }
-}
-
-struct Nothing;
-
-impl Probe for Nothing {
-    fn path_exists(&self, _: &str) -> bool {
-        false
     }
 }
 
@@ -190,7 +182,7 @@ fn no_bytes_make_the_loader_panic() {
         }
         let catalog = Files { file, drop_in: bytes(&files, &mut random), left: RefCell::new(3) };
         let mut engine = Engine::new(Host::default());
-        let world = World { now: 1, realtime: 1, catalog: &catalog, probe: &Nothing };
+        let world = World { now: 1, realtime: 1, catalog: &catalog, probe: &Nowhere };
         let _ = engine.handle(Event::Load { unit: name.clone() }, &world);
         let status = engine.status(&name).expect("a unit that was asked for is in memory");
         loaded += usize::from(status.load == unit::LoadState::Loaded);

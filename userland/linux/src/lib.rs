@@ -13,6 +13,7 @@ pub mod listen_fds;
 pub mod loopback;
 pub mod memory;
 pub mod mount_attr;
+pub mod names;
 pub mod namespace;
 pub mod packet_socket;
 pub mod reboot;

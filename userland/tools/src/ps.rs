@@ -89,7 +89,7 @@ fn show(mut options: Options) -> Result<(), String> {
         }
     }
     let machine = Machine::read()?;
-    let accounts = Accounts::read("/etc".as_ref()).unwrap_or_default();
+    let accounts = Accounts::of_this_machine().unwrap_or_default();
     let processes: Vec<Process> =
         Process::all()?.into_iter().filter(|process| wanted(&options, process, &accounts)).collect();
     print(&options, &columns, &processes, &machine, &accounts)?;

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Declares applets: `name => crate` gives `pub fn name`.
@@ -109,11 +110,18 @@ pub fn xargs(args: Vec<OsString>) -> ExitCode {
     run("uu_xargs", args, |args| with_text(&args, findutils::xargs::xargs_main))
 }
 
+/// The users of DynamicUser=: in no file, but owners of files and processes.
+const DYNAMIC_USERS: linux::names::Others = linux::names::Others {
+    name_of: |uid| accounts::dynamic::name_of(Path::new(accounts::dynamic::FOLDER), uid),
+    number_of: |name| accounts::dynamic::number_of(Path::new(accounts::dynamic::FOLDER), name),
+};
+
 /// Runs one program of the project as its own `main` would.
 fn run(krate: &str, args: Vec<OsString>, main: impl FnOnce(Vec<OsString>) -> i32) -> ExitCode {
     if !crate::called_by_name(&args) {
         uucore::set_utility_is_second_arg();
     }
+    linux::names::also_known(DYNAMIC_USERS);
     // A reader that went away ends us quietly, as it does every Unix tool.
     let _ = uucore::signals::enable_pipe_errors();
     // Without its messages a tool still works: it then prints their names.

@@ -79,6 +79,34 @@ fn names_of_users_are_shown() {
     assert!(stdout("ls", &["-l", "/etc/passwd"]).contains(" root root "));
 }
 
+/// As PID 1 keeps them. Of the machine's own /run nothing is changed.
+#[test]
+fn users_that_are_there_while_a_service_runs_are_shown() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("not root: the users of DynamicUser= were not looked for");
+    }
+    let links = tempfile::tempdir().unwrap();
+    for name in ["id", "ls", "ps", "stat"] {
+        symlink(applets(), links.path().join(name)).unwrap();
+    }
+    let script = "set -e; mount -t tmpfs tmpfs /run; d=/run/systemd/dynamic-uid; mkdir -p $d; cd /run; \
+                  ln -s 61234 $d/direct:web; ln -s web $d/direct:61234; touch f; chown 61234:61234 f; \
+                  $T/ls -l f | tr -s ' ' | cut -d' ' -f3,4; $T/stat -c '%u %U %G' f; $T/id web; \
+                  setpriv --reuid=61234 --regid=61234 --clear-groups sleep 60 & \
+                  sleep 0.5; $T/ps -o user= -p $!; kill $!";
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script])
+        .env("T", links.path())
+        .env("LANG", "C.UTF-8")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().map(str::trim).collect();
+    let id = "uid=61234(web) gid=61234(web) groups=61234(web)";
+    let wanted = ["web web", "61234 web web", id, "web"];
+    assert_eq!(lines, wanted, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn processes_memory_and_uptime_are_shown() {
     let own = std::process::id().to_string();

@@ -40,6 +40,26 @@ pub fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
+/// Bytes with C's escapes, as systemd writes them: what is not printable ASCII, quotes and the backslash itself.
+pub fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            7 => out.push_str("\\a"),
+            8 => out.push_str("\\b"),
+            b'\t' => out.push_str("\\t"),
+            b'\n' => out.push_str("\\n"),
+            11 => out.push_str("\\v"),
+            12 => out.push_str("\\f"),
+            b'\r' => out.push_str("\\r"),
+            b'\\' | b'"' | b'\'' => out.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            _ => out.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +68,6 @@ mod tests {
     fn known_escapes_and_others() {
         assert_eq!(unescape("a\\x41\\n\\101\\q\\"), b"aA\nA\\q\\");
         assert_eq!(unescape("\\x"), b"\\x");
+        assert_eq!(escape("/run/a-b\\x2dc \"ü\"\n".as_bytes()), r#"/run/a-b\\x2dc \"\303\274\"\n"#);
     }
 }

@@ -52,6 +52,8 @@ pub struct Engine {
     queue: BTreeSet<JobId>,
     /// The jobs that were held back by the job of a unit: to be looked at again when that one is over.
     held_back: BTreeMap<UnitName, BTreeSet<JobId>>,
+    /// Units that may have lost what they are bound to: to be looked at when no transaction is half done.
+    bound: BTreeSet<UnitName>,
     fx: Effects,
     mounts: BTreeMap<String, MountEntry>,
     swaps: BTreeMap<String, SwapEntry>,
@@ -74,6 +76,7 @@ impl Engine {
             last_job: 0,
             queue: BTreeSet::new(),
             held_back: BTreeMap::new(),
+            bound: BTreeSet::new(),
             fx: Effects::default(),
             mounts: BTreeMap::new(),
             swaps: BTreeMap::new(),
@@ -147,6 +150,8 @@ impl Engine {
                 self.grant(wish, world);
             } else if let Some(unit) = self.fx.stops.pop_front() {
                 self.enqueue(JobKind::Stop, &unit, JobMode::Replace, world);
+            } else if let Some(unit) = self.bound.pop_first() {
+                self.keep_bound(&unit, world);
             } else if let Some(job) = self.queue.pop_first() {
                 self.run(job, world);
             } else {

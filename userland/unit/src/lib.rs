@@ -20,6 +20,7 @@ pub mod errno;
 mod event;
 pub mod exec;
 pub mod graph;
+mod in_memory;
 pub mod job;
 pub mod load;
 mod machine;
@@ -46,6 +47,7 @@ pub use event::{
     RequestId, SpawnToken, SwapEntry, Verb,
 };
 pub use graph::Dependency;
+pub use in_memory::{InMemory, Nowhere};
 pub use job::{JobKind, JobState};
 pub use load::{CAPABILITIES, signal_name};
 pub use name::{NameError, UnitName, UnitType};

@@ -156,7 +156,12 @@ fn blank(name: &UnitName, defaults: &Defaults) -> Unit {
         allow_isolate: false,
         ignore_on_isolate: matches!(
             name.unit_type(),
-            UnitType::Slice | UnitType::Device | UnitType::Mount | UnitType::Automount | UnitType::Scope
+            UnitType::Slice
+                | UnitType::Device
+                | UnitType::Mount
+                | UnitType::Automount
+                | UnitType::Swap
+                | UnitType::Scope
         ),
         on_failure_mode: JobMode::Replace,
         on_success_mode: JobMode::Fail,
@@ -336,6 +341,10 @@ impl Draft<'_> {
         if self.unit.description.is_empty() {
             self.unit.description = match self.unit.unit_type() {
                 UnitType::Mount if !self.mount.place.is_empty() => self.mount.place.clone(),
+                UnitType::Slice if self.unit.load == LoadState::Loaded => {
+                    let place = self.unit.name.to_path();
+                    place.map_or_else(|| self.unit.name.to_string(), |place| format!("Slice {place}"))
+                }
                 _ => self.unit.name.to_string(),
             };
         }

@@ -3,46 +3,29 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use unit::{
-    Action, ActiveState, Catalog, Engine, Event, ExitStatus, Host, JobMode, Level, Pid, Probe, RequestId,
-    Sources, Text, UnitFileState, UnitName, Verb, World,
+    Action, ActiveState, Engine, Event, ExitStatus, Host, InMemory, JobMode, Level, Nowhere, Pid, RequestId,
+    UnitName, Verb, World,
 };
 
 const COUNT: u32 = 6000;
 
 /// `all.target` wants so many services, each of which comes after some targets.
-struct Files;
-
-impl Catalog for Files {
-    fn find(&self, name: &UnitName) -> Result<Sources, String> {
-        let wants = || (0..COUNT).map(|number| format!("Wants=n{number}.service\n")).collect::<String>();
-        let text = match name.as_str() {
-            "all.target" => format!("[Unit]\n{}", wants()),
-            "sysinit.target" | "basic.target" => "[Unit]\n".into(),
-            name if name.starts_with('n') && name.ends_with(".service") => {
-                "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n".into()
-            }
-            _ => return Ok(Sources::default()),
-        };
-        Ok(Sources { fragment: Some(Text { path: format!("/{name}"), text }), ..Sources::default() })
-    }
-
-    fn list(&self) -> Vec<(UnitName, UnitFileState)> {
-        Vec::new()
-    }
-}
-
-struct Nothing;
-
-impl Probe for Nothing {
-    fn path_exists(&self, _: &str) -> bool {
-        false
-    }
+fn text(name: &str) -> Option<String> {
+    let wants = || (0..COUNT).map(|number| format!("Wants=n{number}.service\n")).collect::<String>();
+    Some(match name {
+        "all.target" => format!("[Unit]\n{}", wants()),
+        "sysinit.target" | "basic.target" => "[Unit]\n".into(),
+        name if name.starts_with('n') && name.ends_with(".service") => {
+            "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n".into()
+        }
+        _ => return None,
+    })
 }
 
 #[test]
 fn thousands_of_units_start_at_once() {
     let mut engine = Engine::new(Host::default());
-    let world = World { now: 1, realtime: 1, catalog: &Files, probe: &Nothing };
+    let world = World { now: 1, realtime: 1, catalog: &InMemory(text), probe: &Nowhere };
     let all = UnitName::parse("all.target").unwrap();
     let begin =
         Event::Request { id: RequestId(1), verb: Verb::Start, unit: all.clone(), mode: JobMode::Replace };

@@ -3,7 +3,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, UnitType, Verb};
+use unit::{Catalog, JobId, JobMode, KillWhom, RequestId, Shutdown, UnitName, UnitStatus, Verb};
 use zvariant::Value;
 
 use super::property::{Facts, strings};
@@ -123,13 +123,7 @@ impl Manager {
         let unit = &status.definition;
         let name = &unit.name;
         let mut facts = facts::of_unit(&status);
-        let freezes = matches!(name.unit_type(), UnitType::Service | UnitType::Scope | UnitType::Slice);
-        facts.extend([
-            ("Transient", Value::from(self.is_transient(name))),
-            ("CanFreeze", freezes.into()),
-            ("CanClean", strings(control::cleanable(unit).into_iter().map(|(kind, _)| kind))),
-            ("CollectMode", if unit.collect_failed { "inactive-or-failed" } else { "inactive" }.into()),
-        ]);
+        facts.insert("Transient", self.is_transient(name).into());
         if wanted("UnitFileState") || wanted("UnitFilePreset") {
             facts::of_unit_file(self.catalog(), unit, &mut facts);
         }

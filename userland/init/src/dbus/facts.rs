@@ -140,6 +140,9 @@ fn cleanable(unit: &Unit) -> Vec<&'static str> {
         (DirectoryKind::Logs, "logs"),
         (DirectoryKind::Configuration, "configuration"),
     ];
+    if unit.load != LoadState::Loaded {
+        return Vec::new();
+    }
     if unit.timer().is_some_and(|timer| timer.persistent) {
         return vec!["state"];
     }

@@ -48,6 +48,8 @@ const SETS: &[&str] = &[
     "ConflictedBy",
     "Conflicts",
     "ConsistsOf",
+    "IPAddressAllow",
+    "IPAddressDeny",
     "JoinsNamespaceOf",
     "Names",
     "OnFailure",

@@ -90,7 +90,7 @@ impl Printer<'_> {
         self.fields.clear();
         self.fields.extend(entry.items.iter().filter_map(|item| source.objects.data(*item).ok()));
         let seqnum_id = source.objects.header().seqnum_id;
-        Row { entry, seqnum_id, fields: &self.fields, found: None }.print(&self.style, self.out)
+        Row { entry, seqnum_id, fields: &self.fields, found: None, before: None }.print(&self.style, self.out)
     }
 }
 

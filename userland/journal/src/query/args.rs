@@ -95,7 +95,7 @@ pub(crate) struct Args {
     pub dmesg: bool,
 
     /// How to print: short, short-full, short-iso, short-iso-precise, short-precise, short-monotonic, short-unix,
-    /// verbose, export, json, json-pretty, json-sse, json-seq, cat, with-unit
+    /// short-delta, verbose, export, json, json-pretty, json-sse, json-seq, cat, with-unit
     #[arg(short, long, value_name = "FORMAT", help_heading = OUTPUT)]
     pub output: Option<String>,
     /// Print only these fields, separated by commas, in verbose, export, json and cat
@@ -141,7 +141,7 @@ pub(crate) struct Args {
     /// Do not show the output page by page
     #[arg(long, help_heading = OUTPUT)]
     pub no_pager: bool,
-    /// Jump to the end: the last 1000 messages
+    /// Jump to the end: the last 1000 messages of this boot
     #[arg(short = 'e', long, help_heading = OUTPUT)]
     pub pager_end: bool,
 
@@ -285,13 +285,13 @@ pub(crate) fn join_optional(args: Vec<OsString>) -> Vec<OsString> {
             "-b" | "--boot" => ("--boot", is_boot),
             "-n" | "--lines" => ("--lines", is_count),
             _ => {
-                // `-b-1`, `-n20`: clap wants an equals sign where a value is optional.
-                let boot = text.strip_prefix("-b").filter(|rest| is_boot(rest));
-                let lines = text.strip_prefix("-n").filter(|rest| is_count(rest));
-                match (boot, lines) {
-                    (Some(rest), _) => joined.push(format!("--boot={rest}").into()),
-                    (_, Some(rest)) => joined.push(format!("--lines={rest}").into()),
-                    _ => joined.push(arg),
+                // `-b-1`, `-n20`, `-rn3`: clap wants an equals sign where a value is optional.
+                match of_cluster(text) {
+                    Some((flags, name, value)) => {
+                        joined.extend((!flags.is_empty()).then(|| format!("-{flags}").into()));
+                        joined.push(format!("{name}={value}").into());
+                    }
+                    None => joined.push(arg),
                 }
                 continue;
             }
@@ -302,6 +302,18 @@ pub(crate) fn join_optional(args: Vec<OsString>) -> Vec<OsString> {
         }
     }
     joined
+}
+
+/// Short options in one word, the last of them with its value: the others, and what that one is.
+fn of_cluster(text: &str) -> Option<(&str, &'static str, &str)> {
+    const FLAGS: &str = "aefklmNqrx";
+    let letters = text.strip_prefix('-')?;
+    let at = letters.find(|letter| !FLAGS.contains(letter))?;
+    let (flags, rest) = letters.split_at_checked(at)?;
+    let boot = rest.strip_prefix('b').filter(|value| is_boot(value)).map(|value| (flags, "--boot", value));
+    boot.or_else(|| {
+        rest.strip_prefix('n').filter(|value| is_count(value)).map(|value| (flags, "--lines", value))
+    })
 }
 
 fn is_boot(text: &str) -> bool {
@@ -329,6 +341,10 @@ mod tests {
         assert_eq!(joined("journalctl -b -1 -n 5"), "journalctl --boot=-1 --lines=5");
         assert_eq!(joined("journalctl -b -u x -n"), "journalctl --boot -u x --lines");
         assert_eq!(joined("journalctl -b-1 -n20 -b A=1"), "journalctl --boot=-1 --lines=20 --boot A=1");
+        assert_eq!(
+            joined("journalctl -rn3 -xeb-1 -fu -n3"),
+            "journalctl -r --lines=3 -xe --boot=-1 -fu --lines=3"
+        );
         assert_eq!(joined("journalctl -- -b 1"), "journalctl -- -b 1");
         let args = Args::try_parse_from(join_optional(
             ["journalctl", "-fb", "-u", "a"].map(OsString::from).to_vec(),

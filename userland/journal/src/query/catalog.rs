@@ -3,6 +3,8 @@
 
 use std::io::{self, Write};
 
+use crate::file::Id128;
+use crate::place::parse_id;
 use crate::query::output::Row;
 
 /// A message, what it is about, and what that means.
@@ -103,12 +105,13 @@ pub fn print(row: &Row<'_>, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Lists what is explained.
+/// Lists what is explained: all, or the messages of these ids.
 ///
 /// # Errors
 /// What write(2) says.
-pub fn list(out: &mut dyn Write, whole: bool) -> io::Result<()> {
-    for Explanation { id, subject, text } in CATALOG {
+pub fn list(out: &mut dyn Write, ids: &[Id128], whole: bool) -> io::Result<()> {
+    let wanted = |id: &str| ids.is_empty() || parse_id(id).is_some_and(|id| ids.contains(&id));
+    for Explanation { id, subject, text } in CATALOG.iter().filter(|known| wanted(known.id)) {
         if whole {
             writeln!(out, "-- {id}\nSubject: {subject}\nDefined-By: systemd\n\n{text}\n")?;
         } else {

@@ -231,7 +231,9 @@ fn vacuum(args: &Args, places: &Where) -> Result<bool, Failure> {
 /// Lists what is not entries; false when entries are wanted.
 fn list(args: &Args, sources: &mut [Source], out: &mut dyn Write) -> Result<bool, Failure> {
     if args.list_catalog || args.dump_catalog {
-        catalog::list(out, args.dump_catalog)?;
+        let id = |text: &String| place::parse_id(text).ok_or(format!("Failed to parse id128 '{text}'"));
+        let ids = args.matches.iter().map(id).collect::<Result<Vec<_>, _>>()?;
+        catalog::list(out, &ids, args.dump_catalog)?;
     } else if args.update_catalog {
         return Ok(true);
     } else if args.header {
@@ -265,6 +267,23 @@ fn list(args: &Args, sources: &mut [Source], out: &mut dyn Write) -> Result<bool
 
 fn list_boots(args: &Args, sources: &mut [Source], out: &mut dyn Write) -> io::Result<()> {
     let boots = boots::list(sources);
+    let numbered = |index: usize| index as i64 + 1 - boots.len() as i64;
+    if let Some(format @ ("json" | "json-pretty")) = args.output.as_deref() {
+        let (line, tab, space) = if format == "json" { ("", "", "") } else { ("\n", "\t", " ") };
+        let object = |(index, boot): (usize, &boots::Boot)| {
+            let index = numbered(index).to_string();
+            let id = format!("\"{}\"", place::format_id(&boot.id));
+            let (first, last) = (boot.first.to_string(), boot.last.to_string());
+            let fields = [("index", index), ("boot_id", id), ("first_entry", first), ("last_entry", last)];
+            let fields = fields.map(|(name, value)| format!("{tab}{tab}\"{name}\"{space}:{space}{value}"));
+            format!("{tab}{{{line}{}{line}{tab}}}", fields.join(&format!(",{line}")))
+        };
+        let mut objects: Vec<String> = boots.iter().enumerate().map(object).collect();
+        if args.reverse {
+            objects.reverse();
+        }
+        return writeln!(out, "[{line}{}{line}]", objects.join(&format!(",{line}")));
+    }
     if !args.quiet {
         writeln!(out, "IDX BOOT ID                          FIRST ENTRY                 LAST ENTRY")?;
     }
@@ -272,7 +291,7 @@ fn list_boots(args: &Args, sources: &mut [Source], out: &mut dyn Write) -> io::R
     let mut lines: Vec<String> = Vec::with_capacity(boots.len());
     let width = if args.quiet { (1 - boots.len() as i64).to_string().len() } else { 3 };
     for (index, boot) in boots.iter().enumerate() {
-        let index = index as i64 + 1 - boots.len() as i64;
+        let index = numbered(index);
         let (id, first, last) = (place::format_id(&boot.id), time(boot.first), time(boot.last));
         lines.push(format!("{index:width$} {id} {first} {last}"));
     }

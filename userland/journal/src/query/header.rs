@@ -55,7 +55,7 @@ pub fn print(source: &mut Source, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{name} realtime timestamp: {time} ({micros:x})")?;
     }
     let monotonic = header.tail_entry_monotonic;
-    writeln!(out, "Tail monotonic timestamp: {} ({monotonic:x})", format_span(monotonic))?;
+    writeln!(out, "Tail monotonic timestamp: {} ({monotonic:x})", format_span(monotonic / 1000 * 1000))?;
     let fill = |count: u64, slots: u64| 100.0 * count as f64 / slots.max(1) as f64;
     writeln!(out, "Objects: {}\nEntry objects: {}", header.n_objects, header.n_entries)?;
     writeln!(out, "Data objects: {}", header.n_data)?;

@@ -12,7 +12,7 @@ use crate::query::cursor::{self, Cursor};
 use crate::query::follow::Follow;
 use crate::query::matches::Expression;
 use crate::query::merge::{Merged, Range, Source, Start};
-use crate::query::output::{Format, Row, Style};
+use crate::query::output::{Format, Moment, Row, Style};
 use crate::query::{boots, pick, time, units};
 use crate::store::now;
 
@@ -32,7 +32,7 @@ pub(crate) fn print_names(args: &Args) -> io::Result<bool> {
 
 fn range_of(args: &Args, sources: &mut [Source], own: bool) -> Result<Range, Failure> {
     let mut all = Vec::new();
-    let boot = args.boot.as_deref().or((args.dmesg && !args.merge).then_some("0"));
+    let boot = args.boot.as_deref().or(((args.dmesg || args.pager_end) && !args.merge).then_some("0"));
     if let Some(descriptor) = boot.filter(|boot| *boot != "all") {
         let this = place::boot_id();
         let id = if own && descriptor.trim_start_matches(['+', '-']) == "0" {
@@ -139,6 +139,7 @@ struct Printer<'a> {
     /// Print a mark where the boot changes.
     marks: bool,
     boot: Option<Id128>,
+    before: Option<Moment>,
     /// The last entry printed, without its data, and its numbering.
     last: Option<(Id128, Entry)>,
     fields: Vec<Arc<[u8]>>,
@@ -157,11 +158,12 @@ impl Printer<'_> {
             let (on, off) = if self.style.colour { ("\x1b[0;1;39m", "\x1b[0m") } else { ("", "") };
             writeln!(self.out, "{on}-- Boot {} --{off}", place::format_id(&entry.boot_id))?;
         }
-        let mut row = Row { entry, seqnum_id, fields: &self.fields, found: None };
+        let mut row = Row { entry, seqnum_id, fields: &self.fields, found: None, before: self.before };
         if !self.sieve.wants(&mut row) {
             return Ok(());
         }
         row.print(&self.style, self.out)?;
+        self.before = Some(row.moment());
         self.count += 1;
         self.last = Some((seqnum_id, Entry { items: Vec::new(), ..*entry }));
         Ok(())
@@ -210,12 +212,21 @@ pub(crate) fn show(
         columns: args.no_full.then(columns),
         colour: wants_colour() || paged,
         catalog: args.catalog,
-        fields: args.output_fields.clone(),
+        fields: args.output_fields.iter().filter(|name| !name.is_empty()).cloned().collect(),
     };
     let sieve = Sieve::of(args)?;
     let marks = !quiet && !args.merge;
-    let mut printer =
-        Printer { style, sieve, marks, boot: None, last: None, fields: Vec::new(), count: 0, out };
+    let mut printer = Printer {
+        style,
+        sieve,
+        marks,
+        boot: None,
+        before: None,
+        last: None,
+        fields: Vec::new(),
+        count: 0,
+        out,
+    };
 
     // What comes after this is news.
     let mut follow = if args.follow { Some(Follow::begin(&sources, &places.directories())?) } else { None };
@@ -266,12 +277,13 @@ fn end(args: &Args, printer: Printer<'_>) -> Result<(), Failure> {
 
 fn lines_of(args: &Args) -> Result<Option<usize>, Failure> {
     Ok(match args.lines.as_deref() {
+        _ if args.no_tail => None,
         Some("all") => None,
         Some(text) => {
             let number = text.trim_start_matches('+').parse::<usize>();
             Some(number.map_err(|_| format!("Failed to parse lines '{text}'"))?)
         }
-        None if args.follow && !args.no_tail && args.since.is_none() => Some(10),
+        None if args.follow && args.since.is_none() => Some(10),
         None if args.pager_end => Some(1000),
         None => None,
     })

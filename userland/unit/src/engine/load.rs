@@ -243,7 +243,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Catalog, Event, Host, Probe, Text, UnitFileState};
+    use crate::{Catalog, Event, Host, Nowhere, Text, UnitFileState};
 
     const FILES: &[(&str, &str)] = &[
         ("a.target", "[Unit]\nWants=b.service c.target d.service\nBefore=d.service\n"),
@@ -274,14 +274,6 @@ mod tests {
         }
     }
 
-    struct Nothing;
-
-    impl Probe for Nothing {
-        fn path_exists(&self, _: &str) -> bool {
-            false
-        }
-    }
-
     fn edges(engine: &Engine) -> BTreeMap<UnitName, BTreeMap<Dependency, Vec<UnitName>>> {
         let known = |name: UnitName| {
             let mut edges = engine.graph.all(&name);
@@ -299,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_is_added_to_the_graph_is_what_drawing_it_anew_gives() {
-        let world = World { now: 0, realtime: 0, catalog: &Files, probe: &Nothing };
+        let world = World { now: 0, realtime: 0, catalog: &Files, probe: &Nowhere };
         for first in 0..FILES.len() {
             let mut engine = Engine::new(Host::default());
             for turn in 0..FILES.len() {

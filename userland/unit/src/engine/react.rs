@@ -40,7 +40,7 @@ impl Engine {
                 self.uphold(unit, &[Dependency::UpheldBy], world);
             }
             if to.is_up() {
-                self.keep_bound(unit, world);
+                self.bound.insert(unit.clone());
                 for other in self.graph.of(unit, &[Dependency::Upholds]) {
                     self.uphold(&other, &[Dependency::UpheldBy], world);
                 }

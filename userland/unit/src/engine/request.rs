@@ -150,7 +150,8 @@ impl Engine {
     fn install(&mut self, mut job: Job, world: &World<'_>) {
         let state = self.active(&job.unit);
         let unit = job.unit.clone();
-        if let Some(old) = self.job_of(&unit).map(|old| old.id) {
+        let old = self.job_of(&unit).map(|old| old.id);
+        if let Some(old) = old {
             let Some(installed) = self.jobs.get_mut(&old) else { return };
             match installed.kind.merge(job.kind, state) {
                 Some(kind) => {
@@ -172,7 +173,7 @@ impl Engine {
                     self.wake_after(&unit);
                     return;
                 }
-                None => self.finish(old, JobResult::Canceled, false, world),
+                None => self.take_out(old, JobResult::Canceled),
             }
         }
         job.id = self.next_job();
@@ -182,8 +183,11 @@ impl Engine {
         if let Some(entry) = self.entries.get_mut(&unit) {
             entry.job = Some(id);
         }
-        self.fx.actions.push(Action::JobQueued { job: id, request, unit });
+        self.fx.actions.push(Action::JobQueued { job: id, request, unit: unit.clone() });
         self.queue.insert(id);
+        if old.is_some() {
+            self.conclude(&unit, world);
+        }
     }
 
     /// Something happened to a unit or to its job: looks again at that job and at those that it held back.

@@ -214,13 +214,7 @@ impl Engine {
             job.started = None;
             return self.wake_after(&unit);
         }
-        let Some(job) = self.jobs.remove(&id) else { return };
-        if let Some(entry) = self.entries.get_mut(&unit) {
-            entry.job = None;
-        }
-        self.announce_end(&unit, kind, result);
-        let requests = job.requests.into_iter().collect();
-        self.fx.actions.push(Action::JobDone { job: id, requests, unit: unit.clone(), result });
+        self.take_out(id, result);
         if recursive && result != JobResult::Done {
             match kind {
                 JobKind::Start | JobKind::VerifyActive
@@ -241,20 +235,35 @@ impl Engine {
         if failed && kind == JobKind::Start && result != JobResult::Failed {
             self.trigger(&unit, Dependency::OnFailure, world);
         }
-        // while there was a job, it might have brought what others are bound to
-        self.keep_bound(&unit, world);
-        for other in self.graph.of(&unit, &[Dependency::BoundBy]) {
-            self.keep_bound(&other, world);
+        self.conclude(&unit, world);
+    }
+
+    /// Takes a job out of memory and tells those who asked for it.
+    pub(super) fn take_out(&mut self, id: JobId, result: JobResult) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        let unit = job.unit;
+        if let Some(entry) = self.entries.get_mut(&unit) {
+            entry.job = None;
         }
-        self.with(&unit, world, |entry, stage| {
+        self.announce_end(&unit, job.kind, result);
+        let requests = job.requests.into_iter().collect();
+        self.fx.actions.push(Action::JobDone { job: id, requests, unit, result });
+    }
+
+    /// What follows for others from the end of a unit's job.
+    pub(super) fn conclude(&mut self, unit: &UnitName, world: &World<'_>) {
+        // while there was a job, it might have brought what others are bound to
+        self.bound.insert(unit.clone());
+        self.bound.extend(self.graph.of(unit, &[Dependency::BoundBy]));
+        self.with(unit, world, |entry, stage| {
             if let Machine::Service(service) = &mut entry.machine {
                 service.job_is_over(stage);
             }
         });
-        self.tell_triggers(&unit, world);
-        self.let_go(&unit, world);
-        self.wake_after(&unit);
-        self.fx.actions.push(Action::Changed { unit });
+        self.tell_triggers(unit, world);
+        self.let_go(unit, world);
+        self.wake_after(unit);
+        self.fx.actions.push(Action::Changed { unit: unit.clone() });
     }
 
     fn fail_dependents(&mut self, unit: &UnitName, kinds: &[Dependency], world: &World<'_>) {

@@ -85,6 +85,10 @@ impl Draft<'_> {
         match self.unit.unit_type() {
             UnitType::Service => self.verify_service(),
             UnitType::Mount => self.verify_mount(),
+            UnitType::Socket => self.verify_socket(),
+            UnitType::Timer => self.verify_timer(),
+            UnitType::Path => self.verify_path(),
+            UnitType::Swap => self.verify_swap(),
             _ => Ok(()),
         }
         .map_err(|why| format!("{}: {why} Refusing.", self.unit.name))

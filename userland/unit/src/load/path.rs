@@ -39,12 +39,16 @@ fn kind(key: &str) -> Option<PathKind> {
 }
 
 impl Draft<'_> {
+    /// What makes a path unit unusable.
+    pub(super) fn verify_path(&self) -> Result<(), String> {
+        if self.path.paths.is_empty() {
+            return Err("Path unit lacks path setting.".into());
+        }
+        Ok(())
+    }
+
     /// Defaults and implied dependencies of a path unit.
     pub(super) fn path_defaults(&mut self) -> Result<(), String> {
-        let name = self.unit.name.clone();
-        if self.path.paths.is_empty() {
-            return Err(format!("{name}: Path unit lacks path setting. Refusing."));
-        }
         if self.path.trigger_interval == INFINITY {
             self.path.trigger_interval = 2_000_000;
         }

@@ -30,7 +30,11 @@ pub(super) fn set(draft: &mut Draft<'_>, key: &str, value: &str) -> Outcome {
                 "default" => BindIpv6Only::Default,
                 "both" => BindIpv6Only::Both,
                 "ipv6-only" => BindIpv6Only::Ipv6Only,
-                _ => return Err(format!("\"{value}\" is not default, both or ipv6-only")),
+                _ => match boolean(value) {
+                    Ok(true) => BindIpv6Only::Ipv6Only,
+                    Ok(false) => BindIpv6Only::Both,
+                    Err(_) => return Err(format!("\"{value}\" is not default, both, ipv6-only, yes or no")),
+                },
             }
         }
         "Backlog" => socket.backlog = number(value)?,
@@ -207,34 +211,33 @@ fn netlink(text: &str) -> Result<Listen, String> {
 }
 
 impl Draft<'_> {
+    /// What makes a socket unusable. It has all its dependencies even so, as in systemd.
+    pub(super) fn verify_socket(&self) -> Result<(), String> {
+        let socket = &self.socket;
+        let refuse = |why: &str| Err(why.to_string());
+        if socket.listen.is_empty() {
+            return refuse("Unit has no Listen setting (ListenStream=, ListenDatagram=, ListenFIFO=, ...).");
+        }
+        if socket.accept && !socket.listen.iter().all(Listen::accepts) {
+            return refuse("Unit configured for accepting sockets, but sockets are non-accepting.");
+        }
+        if socket.accept && socket.max_connections == 0 {
+            return refuse("MaxConnections= setting too small.");
+        }
+        if socket.accept && socket.service.is_some() {
+            return refuse("Explicit service configuration for accepting socket units not supported.");
+        }
+        if !socket.symlinks.is_empty() && socket.listen.iter().filter(|l| l.path().is_some()).count() != 1 {
+            return refuse("Unit has symlinks set but none or more than one node in the file system.");
+        }
+        Ok(())
+    }
+
     /// Defaults and implied dependencies of a socket.
     pub(super) fn socket_defaults(&mut self) -> Result<(), String> {
         use crate::Dependency::{Before, Triggers};
         let name = self.unit.name.clone();
         let socket = &mut self.socket;
-        if socket.listen.is_empty() {
-            return Err(format!(
-                "{name}: Unit has no Listen setting (ListenStream=, ListenDatagram=, ListenFIFO=, ...). Refusing."
-            ));
-        }
-        if socket.accept && !socket.listen.iter().all(Listen::accepts) {
-            return Err(format!(
-                "{name}: Unit configured for accepting sockets, but sockets are non-accepting. Refusing."
-            ));
-        }
-        if socket.accept && socket.max_connections == 0 {
-            return Err(format!("{name}: MaxConnections= setting too small. Refusing."));
-        }
-        if socket.accept && socket.service.is_some() {
-            return Err(format!(
-                "{name}: Explicit service configuration for accepting socket units not supported. Refusing."
-            ));
-        }
-        if !socket.symlinks.is_empty() && socket.listen.iter().filter(|l| l.path().is_some()).count() != 1 {
-            return Err(format!(
-                "{name}: Unit has symlinks set but none or more than one node in the file system. Refusing."
-            ));
-        }
         if socket.descriptor_name.is_empty() {
             socket.descriptor_name = name.to_string();
         }

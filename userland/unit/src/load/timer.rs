@@ -60,15 +60,20 @@ fn is_zone(word: &str) -> bool {
 }
 
 impl Draft<'_> {
-    /// Defaults and implied dependencies of a timer.
-    pub(super) fn timer_defaults(&mut self) -> Result<(), String> {
-        let name = self.unit.name.clone();
+    /// What makes a timer unusable.
+    pub(super) fn verify_timer(&self) -> Result<(), String> {
         let timer = &self.timer;
         if timer.values.is_empty() && !timer.on_clock_change && !timer.on_timezone_change {
-            return Err(format!("{name}: Timer unit lacks value setting. Refusing."));
+            return Err("Timer unit lacks value setting.".into());
         }
+        Ok(())
+    }
+
+    /// Defaults and implied dependencies of a timer.
+    pub(super) fn timer_defaults(&mut self) -> Result<(), String> {
+        let timer = &self.timer;
         let calendar = timer.values.iter().any(|value| matches!(value, TimerValue::Calendar(_)));
-        let stamped = timer.persistent && calendar;
+        let stamped = timer.persistent;
         self.triggers(UnitType::Service);
         if stamped {
             self.requires_mounts_for(STAMPS)?;

@@ -4,7 +4,7 @@ use super::value::{absolute, boolean, number, span, timeout};
 use super::{Draft, Outcome, Taken};
 use crate::condition::{Check, KINDS};
 use crate::{
-    Dependency, EmergencyAction, JobMode, UnitName,
+    Dependency, EmergencyAction, JobMode, UnitName, UnitType,
     exec::{plain_words, words},
 };
 
@@ -108,11 +108,19 @@ fn dependencies(draft: &mut Draft<'_>, kind: Dependency, value: &str) -> Outcome
     for word in value.split_whitespace() {
         let resolved = draft.context.resolve_name(word).ok().and_then(|name| UnitName::parse(&name).ok());
         match resolved.and_then(|name| name.filled_in_for(draft.context.unit).ok()) {
+            // what is not said of such units counts for nothing, as in systemd
+            Some(name) if kind == Dependency::Before && name.unit_type() == UnitType::Device => {}
+            Some(_) if kind == Dependency::OnFailure && !can_fail(draft.context.unit.unit_type()) => {}
             Some(name) => draft.add(kind, name),
             None => bad.push(word),
         }
     }
     if bad.is_empty() { Ok(Taken::Yes) } else { Err(format!("not unit names: {}", bad.join(" "))) }
+}
+
+/// Slices and devices only come and go.
+fn can_fail(kind: UnitType) -> bool {
+    !matches!(kind, UnitType::Slice | UnitType::Device)
 }
 
 /// An empty value forgets every check so far.

@@ -1,6 +1,7 @@
 //! The [Socket] section, systemd.socket(5).
 
 use super::{Address, Commands};
+use crate::c_escape;
 use crate::exec::CommandLine;
 use crate::{INFINITY, Role, UnitName, Usec};
 
@@ -47,9 +48,17 @@ impl Listen {
         }
     }
 
-    /// The address or path, as D-Bus tells it.
+    /// The address or path, as D-Bus tells it: a socket's path with C's escapes, the others as they are.
     pub fn place(&self) -> String {
         match self {
+            Listen::Stream(Address::Path(path))
+            | Listen::Datagram(Address::Path(path))
+            | Listen::SequentialPacket(Address::Path(path)) => c_escape::escape(path.as_bytes()),
+            Listen::Stream(Address::Abstract(name))
+            | Listen::Datagram(Address::Abstract(name))
+            | Listen::SequentialPacket(Address::Abstract(name)) => {
+                format!("@{}", c_escape::escape(name.as_bytes()))
+            }
             Listen::Stream(address) | Listen::Datagram(address) | Listen::SequentialPacket(address) => {
                 address.to_string()
             }

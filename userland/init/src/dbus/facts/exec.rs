@@ -22,7 +22,7 @@ pub(super) fn tell(unit: &Unit, facts: &mut Facts) {
         _ => KeyringMode::Shared,
     });
     // They are let through while they trip their own automount.
-    let same_group = matches!(unit.unit_type(), UnitType::Mount | UnitType::Swap);
+    let same_group = unit.unit_type() == UnitType::Mount;
     facts.extend([
         ("SameProcessGroup", Value::from(same_group)),
         ("Environment", strings(assignments)),
@@ -152,16 +152,11 @@ pub(super) fn bits(numbers: &[u32]) -> Value<'static> {
 }
 
 fn streams(exec: &ExecSettings, facts: &mut Facts) {
-    let input = match &exec.input {
-        Input::File(path) => format!("file:{path}"),
-        Input::Named(name) => format!("fd:{name}"),
-        input => input.as_str().into(),
-    };
     let logging = &exec.logging;
     let terminal = &exec.terminal;
     facts.extend([
         ("NonBlocking", Value::from(exec.non_blocking)),
-        ("StandardInput", input.into()),
+        ("StandardInput", exec.input.as_str().into()),
         ("StandardInputData", Value::Array(exec.input_data.clone().into())),
         ("StandardOutput", output(exec.output.as_ref().unwrap_or(&Output::Inherit)).into()),
         ("StandardError", output(&exec.stderr()).into()),
@@ -197,20 +192,21 @@ fn streams(exec: &ExecSettings, facts: &mut Facts) {
     }
 }
 
-pub(super) fn output(output: &Output) -> String {
+/// Where output goes. systemd does not tell the paths.
+pub(super) fn output(output: &Output) -> &'static str {
     match output {
-        Output::Inherit => "inherit".into(),
-        Output::Null => "null".into(),
-        Output::Tty => "tty".into(),
-        Output::Journal => "journal".into(),
-        Output::JournalConsole => "journal+console".into(),
-        Output::Kmsg => "kmsg".into(),
-        Output::KmsgConsole => "kmsg+console".into(),
-        Output::Socket => "socket".into(),
-        Output::File(path) => format!("file:{path}"),
-        Output::Append(path) => format!("append:{path}"),
-        Output::Truncate(path) => format!("truncate:{path}"),
-        Output::Named(name) => format!("fd:{name}"),
+        Output::Inherit => "inherit",
+        Output::Null => "null",
+        Output::Tty => "tty",
+        Output::Journal => "journal",
+        Output::JournalConsole => "journal+console",
+        Output::Kmsg => "kmsg",
+        Output::KmsgConsole => "kmsg+console",
+        Output::Socket => "socket",
+        Output::File(_) => "file",
+        Output::Append(_) => "append",
+        Output::Truncate(_) => "truncate",
+        Output::Named(_) => "fd",
     }
 }
 

@@ -51,7 +51,8 @@ pub fn facts(status: &UnitStatus, facts: &mut Facts) {
         let pair = |kind: &'static str, path: &String| structure([kind.into(), path.clone().into()]);
         facts.extend([
             ("Unit", super::triggered(status)),
-            ("Paths", array("(ss)", path.paths.iter().map(|(kind, path)| pair(kind.as_str(), path)))),
+            // the last one first, as systemd has them
+            ("Paths", array("(ss)", path.paths.iter().rev().map(|(kind, path)| pair(kind.as_str(), path)))),
             ("MakeDirectory", path.make_directory.into()),
             ("DirectoryMode", path.directory_mode.into()),
             ("TriggerLimitIntervalUSec", path.trigger_interval.into()),

@@ -35,7 +35,8 @@ pub fn facts(status: &UnitStatus, settings: &TimerSettings, facts: &mut Facts) {
         Details::Timer { next_of, .. } => next_of,
         _ => &[],
     };
-    for (index, value) in settings.values.iter().enumerate() {
+    // the last one first, as systemd has them
+    for (index, value) in settings.values.iter().enumerate().rev() {
         let next = next.get(index).copied().flatten().unwrap_or(0);
         match value {
             TimerValue::After(base, span) => {

@@ -29,6 +29,8 @@ pub enum Format {
     ShortPrecise,
     /// With seconds since boot.
     ShortMonotonic,
+    /// With seconds since boot, and since the entry before.
+    ShortDelta,
     /// With seconds since 1970.
     ShortUnix,
     /// All fields.
@@ -51,13 +53,14 @@ pub enum Format {
 
 impl Format {
     /// All formats by name, in journalctl's order.
-    pub const NAMES: [(&'static str, Format); 15] = [
+    pub const NAMES: [(&'static str, Format); 16] = [
         ("short", Format::Short),
         ("short-full", Format::ShortFull),
         ("short-iso", Format::ShortIso),
         ("short-iso-precise", Format::ShortIsoPrecise),
         ("short-precise", Format::ShortPrecise),
         ("short-monotonic", Format::ShortMonotonic),
+        ("short-delta", Format::ShortDelta),
         ("short-unix", Format::ShortUnix),
         ("verbose", Format::Verbose),
         ("export", Format::Export),
@@ -129,6 +132,19 @@ pub struct Row<'a> {
     pub fields: &'a [Arc<[u8]>],
     /// What of the message was looked for.
     pub found: Option<Range<usize>>,
+    /// When the entry was that was printed before this one.
+    pub before: Option<Moment>,
+}
+
+/// When an entry is shown to have happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// In which boot.
+    pub boot: Id128,
+    /// Microseconds since that boot began.
+    pub monotonic: u64,
+    /// Microseconds since 1970.
+    pub realtime: u64,
 }
 
 impl Row<'_> {
@@ -158,6 +174,16 @@ impl Row<'_> {
     fn time(&self, field: &str, came: u64) -> u64 {
         let said = self.get(field).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
         said.filter(|time| *time > 0 && *time < 1 << 55).unwrap_or(came)
+    }
+
+    /// When it is shown to have happened.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment {
+            boot: self.entry.boot_id,
+            monotonic: self.time("_SOURCE_MONOTONIC_TIMESTAMP", self.entry.time.monotonic),
+            realtime: self.time("_SOURCE_REALTIME_TIMESTAMP", self.entry.time.realtime),
+        }
     }
 
     /// Prints the entry.

@@ -108,8 +108,23 @@ pub fn colour(row: &Row<'_>) -> (&'static str, &'static str, &'static str) {
     (on, "\x1b[0m", "\x1b[0;1;31m")
 }
 
+/// Seconds since boot, then those since the entry before: by the clock that may be set where that was another boot, and
+/// marked so.
+fn with_delta(row: &Row<'_>) -> String {
+    let now = row.moment();
+    let seconds = |micros: u64| format!("{:5}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let delta = match row.before {
+        None => " ".repeat(16),
+        Some(then) if then.boot == now.boot => {
+            format!(" <{} >", seconds(now.monotonic.saturating_sub(then.monotonic)))
+        }
+        Some(then) => format!(" <{}*>", seconds(now.realtime.saturating_sub(then.realtime))),
+    };
+    format!("[{}{delta}]", seconds(now.monotonic))
+}
+
 fn time_of(row: &Row<'_>, format: Format) -> String {
-    let realtime = || row.time("_SOURCE_REALTIME_TIMESTAMP", row.entry.time.realtime);
+    let realtime = || row.moment().realtime;
     let directives = match format {
         Format::ShortFull | Format::WithUnit => "%a %Y-%m-%d %H:%M:%S UTC",
         Format::ShortIso => "%Y-%m-%dT%H:%M:%S+0000",
@@ -119,8 +134,9 @@ fn time_of(row: &Row<'_>, format: Format) -> String {
             let time = realtime();
             return format!("{}.{:06}", time / 1_000_000, time % 1_000_000);
         }
+        Format::ShortDelta => return with_delta(row),
         Format::ShortMonotonic => {
-            let time = row.time("_SOURCE_MONOTONIC_TIMESTAMP", row.entry.time.monotonic);
+            let time = row.moment().monotonic;
             return format!("[{:5}.{:06}]", time / 1_000_000, time % 1_000_000);
         }
         _ => "%b %d %H:%M:%S",

@@ -1,5 +1,7 @@
 //! The sandbox, and what one of its settings implies for others.
 
+use siphasher::sip::SipHasher24;
+
 use super::super::value::{boolean, capability};
 use super::path::word_or_boolean;
 use super::{Draft, Outcome, Taken, absolute, system_call};
@@ -257,18 +259,16 @@ pub(in crate::load) fn implied(draft: &mut Draft<'_>) {
     }
 }
 
-/// The name of a dynamic user where the unit gives none: the unit's own if it can be one, else one made from it.
+/// The name of a dynamic user where the unit gives none: what its name has before `@`, if that can be one, else the hash
+/// that systemd makes of it. All instances have one name, so that they can share what they keep.
 fn dynamic_name(unit: &crate::UnitName) -> String {
     const LONGEST: usize = 31;
+    const KEY: [u8; 16] = 0x581a_afe6_2858_4e96_b44e_f53b_8c92_07ec_u128.to_be_bytes();
     let prefix = unit.prefix();
     let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let begins = prefix.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if unit.instance().is_none() && begins && prefix.len() <= LONGEST && prefix.chars().all(fine) {
+    if begins && prefix.len() <= LONGEST && prefix.chars().all(fine) {
         return prefix.into();
     }
-    // FNV-1a: the same name on every start and every machine.
-    let hash = unit.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("_du{hash:016x}")
+    format!("_du{:016x}", SipHasher24::new_with_key(&KEY).hash(prefix.as_bytes()))
 }
