@@ -7,15 +7,18 @@ use tidy::{code, files, text, top};
 
 /// Who may depend on whom. A crate that is not here may not be added without a thought.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("http-client", &[]),
     ("linux", &[]),
     ("netlink", &[]),
     ("nftables", &[]),
     ("accounts", &[]),
     ("unit", &[]),
+    ("omaha", &[]),
     ("update-engine", &["linux"]),
+    ("update", &["accounts", "http-client", "linux", "omaha", "update-engine", "wire"]),
     ("wire", &[]),
     ("bus", &["accounts", "linux", "wire"]),
-    ("container", &["accounts", "linux", "netlink", "nftables"]),
+    ("container", &["accounts", "http-client", "linux", "netlink", "nftables"]),
     ("init", &["accounts", "linux", "unit", "wire"]),
     ("journal", SERVICE),
     ("kv", SERVICE),
@@ -49,6 +52,7 @@ const SERVICES: &[&str] = &[
     "sudo",
     "sysinit",
     "tools",
+    "update",
     "update-engine",
 ];
 
