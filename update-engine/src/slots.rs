@@ -191,6 +191,35 @@ impl Slots {
         self
     }
 
+    /// The slot has had its chance: it is not tried again.
+    #[must_use]
+    pub fn give_up(mut self, slot: Slot) -> Slots {
+        let state = self.state_mut(slot);
+        if !state.ok {
+            state.tries = 0;
+        }
+        self
+    }
+
+    /// The release in this slot was tried, and none of its boots came up.
+    #[must_use]
+    pub fn has_failed(&self, slot: Slot) -> bool {
+        let state = self.state(slot);
+        state.priority > 0 && !state.ok && state.tries == 0
+    }
+
+    /// This slot, which is good, is booted next, and not the other one. `None`: it is not good.
+    #[must_use]
+    pub fn go_back_to(mut self, slot: Slot) -> Option<Slots> {
+        if !self.state(slot).ok {
+            return None;
+        }
+        let other = self.state_mut(slot.other());
+        other.priority = other.priority.min(MAX_PRIORITY - 1);
+        self.state_mut(slot).priority = self.state(slot.other()).priority + 1;
+        Some(self)
+    }
+
     /// The running slot has come up: it is good, and the one to fall back to.
     #[must_use]
     pub fn mark_good(mut self, slot: Slot) -> Slots {
@@ -232,6 +261,25 @@ mod tests {
         assert_eq!(slots.last_good, Slot::B);
         assert_eq!(slots.b, State { priority: 2, tries: 0, ok: true });
         assert_eq!(slots.boot(), (Slot::B, slots));
+    }
+
+    #[test]
+    fn a_slot_that_is_given_up_is_not_booted_and_known_to_have_failed() {
+        let given_up = on_trial(3).boot().1.give_up(Slot::B);
+        assert_eq!(given_up.choose(), Slot::A);
+        assert!(given_up.has_failed(Slot::B) && !given_up.has_failed(Slot::A));
+        assert!(!on_trial(3).has_failed(Slot::B) && !on_trial(1).retire(Slot::B).has_failed(Slot::B));
+        let good = on_trial(3).mark_good(Slot::B);
+        assert_eq!(good.give_up(Slot::B), good);
+    }
+
+    #[test]
+    fn going_back_needs_a_good_slot() {
+        let good = on_trial(3).mark_good(Slot::B);
+        assert_eq!(good.go_back_to(Slot::A).map(|slots| slots.choose()), Some(Slot::A));
+        assert_eq!(on_trial(3).go_back_to(Slot::B), None);
+        let full = Slots { a: State { priority: MAX_PRIORITY, ..good.a }, ..good };
+        assert_eq!(full.go_back_to(Slot::B).map(|slots| slots.choose()), Some(Slot::B));
     }
 
     #[test]

@@ -73,6 +73,10 @@ fn a_signed_release_is_installed_there_and_back_again() -> Result<()> {
             assert!(status.contains("NEXT_SLOT=a") && status.contains("SLOT_B_PRIORITY=0"), "{status}");
             Ok(())
         };
+        // Everybody may ask; the slots are root's to see.
+        let status = machine.run("update_engine_client -status")?;
+        assert!(status.contains("CURRENT_OP=UPDATE_STATUS_IDLE\nNEW_VERSION=\n"), "{status}");
+        assert!(status.contains("BOOTED_SLOT=a") && !status.contains("NEXT_SLOT"), "{status}");
         refused(&machine, "there is no key")?;
         let trust = |name: &str, key: &str| {
             format!(
