@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("omaha", &[]),
     ("update-engine", &["linux"]),
     ("update", &["accounts", "http-client", "linux", "omaha", "update-engine", "wire"]),
+    ("update-server", &["omaha"]),
     ("wire", &[]),
     ("bus", &["accounts", "linux", "wire"]),
     ("container", &["accounts", "http-client", "linux", "netlink", "nftables"]),
@@ -54,6 +55,7 @@ const SERVICES: &[&str] = &[
     "tools",
     "update",
     "update-engine",
+    "update-server",
 ];
 
 /// The only crate with unsafe code.

@@ -22,6 +22,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "chmod", main: tools::uutils::chmod },
     Applet { name: "chown", main: tools::uutils::chown },
     Applet { name: "coreos-cloudinit", main: provision::coreos_cloudinit },
+    Applet { name: "corten-update-server", main: update_server::corten_update_server },
     Applet { name: "cp", main: tools::uutils::cp },
     Applet { name: "cut", main: tools::uutils::cut },
     Applet { name: "date", main: tools::uutils::date },
