@@ -309,6 +309,55 @@ mod tests {
         assert_eq!(slots.choose(), Slot::A);
     }
 
+    /// The power goes while the block is written: sectors are old or new, and one may be torn at any byte. Whatever is
+    /// read then, the slot that is chosen is whole: the running one, or the other as long as nothing was written to it,
+    /// or since it was read back.
+    #[test]
+    fn a_torn_block_chooses_a_slot_that_is_whole() {
+        let bytes = |slots: Slots| {
+            let mut block = Block::default();
+            slots.write(&mut block).unwrap();
+            block.to_bytes().unwrap()
+        };
+        let new_disk = Slots::new_disk();
+        let crowded = Slots { a: State { priority: MAX_PRIORITY, ..new_disk.a }, ..new_disk };
+        let retired = on_trial(3).retire(Slot::B);
+        let (good, spent) = (on_trial(3).mark_good(Slot::B), on_trial(0));
+        // Before, after, and whether slot B is whole while it is written.
+        let changes = [
+            (retired, retired.put_on_trial(Slot::B, 3), true),
+            (crowded, crowded.put_on_trial(Slot::B, 3), true),
+            (on_trial(3), on_trial(3).retire(Slot::B), true),
+            (on_trial(3), on_trial(3).boot().1, true),
+            (on_trial(2), on_trial(2).give_up(Slot::B), true),
+            (on_trial(2), on_trial(2).mark_good(Slot::B), true),
+            (good, good.go_back_to(Slot::A).unwrap(), true),
+            (spent, spent.retire(Slot::B), false),
+            (new_disk, new_disk.retire(Slot::B), false),
+        ];
+        for (before, after, b_is_whole) in changes {
+            let (old, new) = (bytes(before), bytes(after));
+            for torn in 0..=old.len() {
+                for second_first in [false, true] {
+                    let mut read = old;
+                    let part = if second_first { torn..old.len() } else { 0..torn };
+                    read[part.clone()].copy_from_slice(&new[part]);
+                    // A block that cannot be read: the boot loader takes what it began with, slot A.
+                    let Ok(block) = Block::parse(&read) else { continue };
+                    let chosen = Slots::read(&block).choose();
+                    assert!(
+                        chosen == Slot::A || b_is_whole,
+                        "{before:?} to {after:?}, torn at {torn}: slot {chosen}"
+                    );
+                    if torn.is_multiple_of(512) {
+                        let slots = Slots::read(&block);
+                        assert!(slots == before || slots == after, "whole sectors are all or nothing");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn comes_back_from_the_block() {
         let slots = on_trial(2);

@@ -56,6 +56,8 @@ pub const ALL: &[Applet] = &[
     Applet { name: "kill", main: tools::uutils::kill },
     Applet { name: "less", main: tools::uutils::more },
     Applet { name: "ln", main: tools::uutils::ln },
+    Applet { name: "locksmithctl", main: locksmith::locksmithctl },
+    Applet { name: "locksmithd", main: locksmith::locksmithd },
     Applet { name: "ls", main: tools::uutils::ls },
     Applet { name: "lsblk", main: tools::lsblk::lsblk },
     Applet { name: "md5sum", main: tools::uutils::md5sum },

@@ -74,7 +74,7 @@ impl Peer {
             }
             peer.turn(Some(ANSWER), &[])?;
         }
-        peer.driver("Hello", |call| Ok(call))?;
+        peer.driver("Hello", Ok)?;
         Ok(peer)
     }
 
