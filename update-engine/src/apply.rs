@@ -337,6 +337,58 @@ mod tests {
         assert!(slot == expected && fetched.get() == data.len());
     }
 
+    /// Every bit of a whole payload, one after the other: it is refused, and the machine goes on with what it has. A
+    /// frame of Zstandard has a bit that nobody reads: with that one the slot has to hold the very release.
+    #[test]
+    fn a_bit_that_is_turned_anywhere_activates_nothing() {
+        use crate::payload::tests::{PUBLIC, keys, signer};
+        let (manifest, _, expected) = release();
+        let release = crate::payload::Release {
+            version: "2".to_owned(),
+            root: expected[..2 * BLOCK].to_vec(),
+            root_hash: manifest.root_hash.0,
+            salt: manifest.salt.0,
+            kernel: b"a kernel".to_vec(),
+            kernel_arguments: vec!["panic=5".to_owned()],
+        };
+        let mut payload = Vec::new();
+        crate::payload::make(&release, None, &Default::default(), &[signer()], &mut payload).unwrap();
+        let keys = keys(PUBLIC).unwrap();
+        let machine = Machine::new();
+        let install = |bytes: &[u8]| {
+            let mut rest = bytes;
+            let manifest = crate::payload::open(&mut rest, &keys).map_err(ApplyError::from)?;
+            machine.fill(&manifest, rest)
+        };
+        install(&payload).unwrap();
+        assert_eq!(machine.slots().choose(), Slot::B);
+        let begin = || {
+            machine.boot.change(|slots| slots.retire(Slot::B)).unwrap();
+            machine.partition.write_all_at(&vec![0; 2 * BLOCK], 0).unwrap();
+        };
+        let mut unread = 0;
+        for at in 0..payload.len() {
+            for bit in 0..8 {
+                payload[at] ^= 1 << bit;
+                begin();
+                let installed = install(&payload).is_ok();
+                if installed {
+                    let mut slot = vec![0; expected.len()];
+                    machine.partition.read_exact_at(&mut slot, 0).unwrap();
+                    assert!(slot == expected, "bit {bit} of byte {at} of {} is turned", payload.len());
+                    assert_eq!(fs::read(machine.boot.file(Slot::B, KERNEL)).unwrap(), b"a kernel");
+                    unread += 1;
+                }
+                assert_eq!(machine.slots().choose() == Slot::B, installed);
+                payload[at] ^= 1 << bit;
+            }
+        }
+        assert!(unread <= 2, "{unread} bits make no difference: one for each piece of data may");
+        begin();
+        install(&payload).unwrap();
+        assert_eq!(machine.slots().choose(), Slot::B);
+    }
+
     #[test]
     fn the_slot_to_go_back_to_is_left_alone() {
         let machine = Machine::new();

@@ -110,4 +110,4 @@ pub fn open(mut payload: impl Read, keys: &Keys) -> Result<Manifest, PayloadErro
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -43,6 +43,7 @@ pub const ALL: &[Applet] = &[
     Applet { name: "etcdctl", main: kv::etcdctl },
     Applet { name: "false", main: tools::uutils::r#false },
     Applet { name: "find", main: tools::uutils::find },
+    Applet { name: "fleet-lock-server", main: locksmith::fleet_lock_server },
     Applet { name: "free", main: tools::memory::free },
     Applet { name: "grep", main: tools::uutils::grep },
     Applet { name: "halt", main: init::cli::halt },

@@ -14,7 +14,8 @@ use http_client::Http;
 use jiff::Zoned;
 
 use crate::cli::this_machine;
-use crate::semaphore::{Refused, Semaphore, key};
+use crate::fleet_lock::{self, Client, Verb};
+use crate::semaphore::key;
 use crate::store::{Api, Store, StoreError};
 use crate::turn::{Action, Answer, Strategy, Turn};
 use crate::window::Window;
@@ -26,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(30);
 #[derive(Parser)]
 #[command(name = "locksmithd", version)]
 struct Arguments {
-    /// reboot, etcd-lock, best-effort or off
+    /// reboot, etcd-lock, fleet-lock, best-effort or off
     #[arg(long, env = "REBOOT_STRATEGY", default_value = "best-effort")]
     strategy: String,
     /// When the window opens: HH:MM, or a day and HH:MM
@@ -38,6 +39,9 @@ struct Arguments {
     /// Members of the store, separated by commas
     #[arg(long, env = "LOCKSMITHD_ENDPOINT", value_delimiter = ',', default_value = "http://127.0.0.1:2379")]
     endpoints: Vec<String>,
+    /// The FleetLock server of the strategy fleet-lock, as an URL
+    #[arg(long, env = "LOCKSMITHD_FLEET_LOCK", value_name = "URL")]
+    fleet_lock: Option<String>,
     /// The group of machines that take turns
     #[arg(long, env = "LOCKSMITHD_GROUP", default_value = "")]
     group: String,
@@ -70,7 +74,7 @@ pub fn locksmithd(args: Vec<OsString>) -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let unknown = || {
         format!(
-            "REBOOT_STRATEGY={:?}: it is one of reboot, etcd-lock, best-effort and off",
+            "REBOOT_STRATEGY={:?}: it is one of reboot, etcd-lock, fleet-lock, best-effort and off",
             arguments.strategy
         )
     };
@@ -87,7 +91,20 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let machine = this_machine()?;
     let certificates: Vec<PathBuf> = arguments.ca_file.iter().cloned().collect();
     let http = Http::new(&certificates)?;
-    let store = Store::new(http, arguments.endpoints.clone(), arguments.api, key(&arguments.group))?;
+    let lock = match (strategy, &arguments.fleet_lock) {
+        (Strategy::FleetLock, Some(server)) => {
+            let group = if arguments.group.is_empty() { "default" } else { &arguments.group };
+            let client = Client { id: machine, group: group.to_owned() };
+            Lock::Fleet { http, server: server.clone(), client }
+        }
+        (Strategy::FleetLock, None) => {
+            return Err("REBOOT_STRATEGY=fleet-lock needs LOCKSMITHD_FLEET_LOCK=URL".into());
+        }
+        _ => {
+            let endpoints = arguments.endpoints.clone();
+            Lock::Etcd { store: Store::new(http, endpoints, arguments.api, key(&arguments.group))?, machine }
+        }
+    };
     let began = Instant::now();
     let mut turn = Turn::new(strategy, began.elapsed());
     let open = || window.as_ref().is_none_or(|window| window.is_open(minute_of_week()));
@@ -96,11 +113,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         while let Some(wanted) = action.take() {
             match wanted {
                 Action::Lock => {
-                    let answer = change(&store, |semaphore| semaphore.lock(&machine));
+                    let answer = lock.ask(Verb::PreReboot);
                     action = turn.locked(answer, open(), began.elapsed());
                 }
                 Action::Unlock => {
-                    let answer = change(&store, |semaphore| semaphore.unlock(&machine));
+                    let answer = lock.ask(Verb::SteadyState);
                     turn.unlocked(&answer, began.elapsed());
                 }
                 Action::Reboot => {
@@ -117,11 +134,25 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-fn change(store: &Store, how: impl Fn(Semaphore) -> Result<Semaphore, Refused>) -> Answer {
-    match store.change(how) {
-        Ok(_) => Answer::Done,
-        Err(StoreError::Refused(refused)) => Answer::Refused(refused),
-        Err(error) => Answer::Unreachable(error.to_string()),
+/// Where a place is to be had.
+enum Lock {
+    Etcd { store: Store, machine: String },
+    Fleet { http: Http, server: String, client: Client },
+}
+
+impl Lock {
+    fn ask(&self, verb: Verb) -> Answer {
+        match self {
+            Lock::Etcd { store, machine } => {
+                match store.change(|semaphore| verb.change(semaphore, machine)) {
+                    Ok(_) => Answer::Done,
+                    Err(StoreError::Refused(refused)) => Answer::Refused(refused),
+                    Err(error) => Answer::Unreachable(error.to_string()),
+                }
+            }
+            Lock::Fleet { http, server, client } => fleet_lock::ask(http, server, verb, client)
+                .unwrap_or_else(|error| Answer::Unreachable(error.to_string())),
+        }
     }
 }
 

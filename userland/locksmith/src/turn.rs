@@ -21,6 +21,8 @@ pub enum Strategy {
     Reboot,
     /// When it has a place.
     EtcdLock,
+    /// When a FleetLock server gives it a place.
+    FleetLock,
     /// When it has a place; at once, where no store answers.
     BestEffort,
     /// Never by itself.
@@ -34,6 +36,7 @@ impl Strategy {
         Some(match name {
             "reboot" => Strategy::Reboot,
             "etcd-lock" => Strategy::EtcdLock,
+            "fleet-lock" => Strategy::FleetLock,
             "best-effort" => Strategy::BestEffort,
             "off" => Strategy::Off,
             _ => return None,
@@ -41,7 +44,7 @@ impl Strategy {
     }
 
     fn takes_turns(self) -> bool {
-        matches!(self, Strategy::EtcdLock | Strategy::BestEffort)
+        matches!(self, Strategy::EtcdLock | Strategy::FleetLock | Strategy::BestEffort)
     }
 }
 

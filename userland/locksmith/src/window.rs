@@ -5,7 +5,7 @@
 /// Minutes of a day and of a week.
 const DAY: u32 = 24 * 60;
 const WEEK: u32 = 7 * DAY;
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// What is written is no window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +41,8 @@ impl Window {
         let (day, time) = match start.trim().rsplit_once(' ') {
             Some((day, time)) => {
                 let name = day.trim().to_ascii_lowercase();
-                let fits = |known: &&str| name.starts_with(*known) && "day".len() + 6 >= name.len();
-                (Some(DAYS.iter().position(|known| fits(&known)).ok_or_else(bad)?), time)
+                let fits = |known: &&str| name.len() >= 3 && known.starts_with(&name);
+                (Some(DAYS.iter().position(fits).ok_or_else(bad)?), time)
             }
             None => (None, start.trim()),
         };

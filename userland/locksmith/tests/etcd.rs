@@ -1,13 +1,17 @@
 //! The semaphore in a stock etcd, by both of its APIs.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use http_client::Http;
+use locksmith::fleet_lock::{self, Client, Verb};
+use locksmith::fleet_lock_server::{Stores, serve};
 use locksmith::semaphore::{Refused, Semaphore, key};
 use locksmith::store::{Api, Store, StoreError};
+use locksmith::turn::Answer;
 
 struct Etcd {
     process: Child,
@@ -91,6 +95,56 @@ fn machines_take_turns() {
         }
     });
     assert_eq!(etcd.store(Api::V3).read().unwrap().available(), 1);
+}
+
+/// A FleetLock server over a stock etcd, asked by our client, and by hand.
+#[test]
+fn machines_without_a_store_take_turns_by_fleet_lock() {
+    let etcd = Etcd::new();
+    let stores = Stores { endpoints: vec![etcd.endpoint.clone()], api: Api::V3, certificates: Vec::new() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { serve(tokio::net::TcpListener::from_std(listener).unwrap(), stores).await })
+    });
+    let http = Http::new(&[]).unwrap();
+    let ask = |verb, id: &str| {
+        let client = Client { id: id.to_owned(), group: "workers".to_owned() };
+        fleet_lock::ask(&http, &format!("http://{address}/"), verb, &client).unwrap()
+    };
+    assert_eq!(ask(Verb::PreReboot, "a"), Answer::Done);
+    assert_eq!(ask(Verb::PreReboot, "a"), Answer::Done, "it may ask again");
+    let Answer::Unreachable(why) = ask(Verb::PreReboot, "b") else { panic!("b has a place") };
+    assert!(why.contains("409") && why.contains("held, by a"), "{why}");
+    assert_eq!(ask(Verb::SteadyState, "b"), Answer::Done, "who has none gives none back");
+    assert_eq!(ask(Verb::SteadyState, "a"), Answer::Done);
+    assert_eq!(ask(Verb::PreReboot, "b"), Answer::Done);
+
+    let good = r#"{"client_params":{"id":"a","group":"workers"}}"#;
+    let by_hand = |head: &str, body: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let length = body.len();
+        write!(stream, "{head}\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    let post = "POST /v1/steady-state HTTP/1.1";
+    let header = format!("{post}\r\nfleet-lock-protocol: true");
+    assert_eq!(by_hand(&header, good), "200");
+    assert_eq!(by_hand(post, good), "400", "without the header");
+    for bad in [
+        "",
+        "{}",
+        r#"{"client_params":{"id":"","group":"a"}}"#,
+        r#"{"client_params":{"id":"a","group":"a/../b"}}"#,
+    ] {
+        assert_eq!(by_hand(&header, bad), "400", "{bad}");
+    }
+    assert_eq!(by_hand("GET /v1/steady-state HTTP/1.1", ""), "404");
 }
 
 #[test]
