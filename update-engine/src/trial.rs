@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::slots::{Slot, Slots};
 
 /// How long an orderly reboot may take before it is forced.
 const ORDERLY: Duration = Duration::from_secs(120);
+/// How long PID 1 may take to say what stands in the way.
+const ANSWER: Duration = Duration::from_secs(20);
 /// A reason is no longer, in characters.
 const LONGEST_REASON: usize = 900;
 
@@ -50,7 +53,8 @@ pub fn give_up(slot: Slot, fallback: Slot, why: &str) {
     if let Err(error) = take_tries(slot) {
         eprintln!("update-engine: {error}");
     }
-    if let Err(error) = Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status() {
+    // Not waited for: a PID 1 that hangs does not answer.
+    if let Err(error) = Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).spawn() {
         eprintln!("update-engine: systemctl reboot: {error}");
     }
     thread::sleep(ORDERLY);
@@ -126,6 +130,12 @@ fn forget_trial(folder: &Path) {
 /// What PID 1 says stands in the way: the units that failed, and the jobs that are still waited for.
 #[must_use]
 pub fn in_the_way() -> String {
+    let (send, told) = channel();
+    thread::spawn(move || send.send(ask()));
+    told.recv_timeout(ANSWER).unwrap_or_else(|_| "PID 1 does not answer".to_owned())
+}
+
+fn ask() -> String {
     let names = |arguments: &[&str], column: usize| -> Vec<String> {
         let output = Command::new("/usr/bin/systemctl").args(arguments).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
