@@ -1,5 +1,7 @@
 //! com.coreos.update1 on a stock bus, asked by the stock busctl.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;

@@ -1,5 +1,7 @@
 //! Downloads from servers as they are: they cut, lie, stall, redirect, and change what they serve.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};

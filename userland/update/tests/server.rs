@@ -1,5 +1,7 @@
 //! A machine's side against our own server: from the question to the payload's last byte.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
+
 use std::io::Read;
 use std::net::TcpListener;
 use std::sync::Arc;
