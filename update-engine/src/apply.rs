@@ -2,8 +2,8 @@
 //!
 //! The order is what keeps a machine from harm, wherever the power goes: the slot is taken from the boot loader; its
 //! partition and its files are written, brought to the disk, read back and compared with the signed manifest; only then
-//! one sector of the boot loader's block gives it its tries. The slot that runs is never written to. A second run
-//! begins anew.
+//! one sector of the boot loader's block gives it its tries. The slot that runs is never written to. A run that was
+//! cut off leaves nothing but pieces on the partition: the next one keeps those that are right.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,8 +11,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use rustix::fs::{Advice, fadvise};
 
 use crate::boot::{BootError, BootPartition};
-use crate::grubenv::Block;
-use crate::payload::{Image, Manifest, PayloadError, write_image};
+use crate::payload::{Data, Image, Manifest, PayloadError, update_image, write_image};
 use crate::slots::{Slot, Slots};
 use crate::verity::{BLOCK, Tree, boot_cfg};
 
@@ -87,6 +86,21 @@ pub struct Old {
     pub kernel: File,
 }
 
+/// A slot that holds a whole release, which the boot loader does not know of yet.
+#[derive(Debug)]
+#[must_use = "the release is not booted before it is put on trial"]
+pub struct Filled<'a>(&'a Target<'a>);
+
+impl Filled<'_> {
+    /// The release is booted next: one sector of the boot loader's block says so.
+    ///
+    /// # Errors
+    /// The boot loader's partition fails.
+    pub fn put_on_trial(self) -> Result<(), ApplyError> {
+        Ok(self.0.boot.change(|slots| slots.put_on_trial(self.0.slot, TRIES))?)
+    }
+}
+
 impl Target<'_> {
     /// Writes a release whose manifest has been read; `data` is the rest of the payload.
     ///
@@ -95,9 +109,9 @@ impl Target<'_> {
     pub fn fill(
         &self,
         manifest: &Manifest,
-        mut data: impl Read,
+        mut data: impl Data,
         old: Option<&Old>,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<Filled<'_>, ApplyError> {
         let blocks = manifest.root.size / BLOCK as u64;
         let needed = manifest.root.size.saturating_add(Tree::length(blocks));
         if needed > self.room {
@@ -106,10 +120,9 @@ impl Target<'_> {
         if Slots::read(&self.boot.read()?).last_good == self.slot {
             return Err(ApplyError::LastGood(self.slot));
         }
-        self.change(|slots| slots.retire(self.slot))?;
+        self.boot.change(|slots| slots.retire(self.slot))?;
 
-        self.partition_at(0)?;
-        write_image(&manifest.root, &mut data, old.map(|old| &old.root), self.partition)?;
+        update_image(&manifest.root, &mut data, old.map(|old| &old.root), self.partition)?;
         self.settle()?;
         self.partition_at(0)?;
         let written = io::BufReader::with_capacity(1 << 20, self.partition.take(manifest.root.size));
@@ -138,7 +151,7 @@ impl Target<'_> {
         self.boot.replace(self.slot, BOOT_CFG, |mut file| {
             file.write_all(text.as_bytes()).map_err(self.failed("write"))
         })?;
-        self.change(|slots| slots.put_on_trial(self.slot, TRIES))
+        Ok(Filled(self))
     }
 
     /// Reads the kernel again, piece by piece.
@@ -154,14 +167,6 @@ impl Target<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Changes the state of the slots. A block that is damaged is made anew by who marks a slot good, not here.
-    fn change(&self, how: impl FnOnce(Slots) -> Slots) -> Result<(), ApplyError> {
-        let mut block: Block = self.boot.read()?;
-        let slots = how(Slots::read(&block));
-        slots.write(&mut block).map_err(|source| BootError::Block { path: "grub/grubenv".into(), source })?;
-        Ok(self.boot.write(&block)?)
     }
 
     fn partition_at(&self, offset: u64) -> Result<(), ApplyError> {
@@ -187,6 +192,7 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
+    use crate::grubenv::Block;
     use crate::payload::{Digest, Piece, Source};
 
     /// A machine that runs slot A, as files: the partition of slot B and the boot loader's.
@@ -210,11 +216,11 @@ mod tests {
             Machine { folder, partition, boot }
         }
 
-        fn fill(&self, manifest: &Manifest, data: impl Read) -> Result<(), ApplyError> {
+        fn fill(&self, manifest: &Manifest, data: impl Data) -> Result<(), ApplyError> {
             let room = self.partition.metadata().unwrap().len();
             let target =
                 Target { slot: Slot::B, partition: &self.partition, room, uuid: "UUID", boot: &self.boot };
-            target.fill(manifest, data, None)
+            target.fill(manifest, data, None)?.put_on_trial()
         }
 
         fn slots(&self) -> Slots {
@@ -292,6 +298,95 @@ mod tests {
         machine.partition.set_len(2 * BLOCK as u64).unwrap();
         assert!(matches!(machine.fill(&manifest, data.as_slice()), Err(ApplyError::TooLarge { .. })));
         assert_eq!(machine.slots().choose(), Slot::B, "nothing was touched");
+    }
+
+    /// A source that counts what is fetched of it.
+    struct Counted<'a>(&'a [u8], &'a std::cell::Cell<usize>);
+
+    impl Read for Counted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.read(buffer)?;
+            self.1.set(self.1.get() + count);
+            Ok(count)
+        }
+    }
+
+    impl Data for Counted<'_> {
+        fn pass(&mut self, bytes: u64) -> io::Result<()> {
+            self.0.pass(bytes)
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_cut_off_is_gone_on_with() {
+        let machine = Machine::new();
+        let (manifest, data, expected) = release();
+        let Source::Data { length, .. } = manifest.root.pieces[0].source else { panic!("a piece of data") };
+        // The root is whole, the kernel is not.
+        assert!(machine.fill(&manifest, &data[..length as usize + 1]).is_err());
+        assert_eq!(machine.slots().choose(), Slot::A);
+        let fetched = std::cell::Cell::new(0);
+        machine.fill(&manifest, Counted(&data, &fetched)).unwrap();
+        assert_eq!(fetched.get(), data.len() - length as usize, "nothing of the root is fetched again");
+        // A byte that changed meanwhile is no piece that is there.
+        machine.partition.write_all_at(&[expected[5] ^ 1], 5).unwrap();
+        fetched.set(0);
+        machine.fill(&manifest, Counted(&data, &fetched)).unwrap();
+        let mut slot = vec![0; expected.len()];
+        machine.partition.read_exact_at(&mut slot, 0).unwrap();
+        assert!(slot == expected && fetched.get() == data.len());
+    }
+
+    /// Every bit of a whole payload, one after the other: it is refused, and the machine goes on with what it has. A
+    /// few bits of compressed data make no difference to what comes out: then the slot has to hold the very release.
+    #[test]
+    fn a_bit_that_is_turned_anywhere_activates_nothing() {
+        use crate::payload::tests::{PUBLIC, keys, signer};
+        let (manifest, _, expected) = release();
+        let release = crate::payload::Release {
+            version: "2".to_owned(),
+            root: expected[..2 * BLOCK].to_vec(),
+            root_hash: manifest.root_hash.0,
+            salt: manifest.salt.0,
+            kernel: b"a kernel".to_vec(),
+            kernel_arguments: vec!["panic=5".to_owned()],
+        };
+        let mut payload = Vec::new();
+        crate::payload::make(&release, None, &Default::default(), &[signer()], &mut payload).unwrap();
+        let keys = keys(PUBLIC).unwrap();
+        let machine = Machine::new();
+        let install = |bytes: &[u8]| {
+            let mut rest = bytes;
+            let manifest = crate::payload::open(&mut rest, &keys).map_err(ApplyError::from)?;
+            machine.fill(&manifest, rest)
+        };
+        install(&payload).unwrap();
+        assert_eq!(machine.slots().choose(), Slot::B);
+        let begin = || {
+            machine.boot.change(|slots| slots.retire(Slot::B)).unwrap();
+            machine.partition.write_all_at(&vec![0; 2 * BLOCK], 0).unwrap();
+        };
+        let mut unread = 0;
+        for at in 0..payload.len() {
+            for bit in 0..8 {
+                payload[at] ^= 1 << bit;
+                begin();
+                let installed = install(&payload).is_ok();
+                if installed {
+                    let mut slot = vec![0; expected.len()];
+                    machine.partition.read_exact_at(&mut slot, 0).unwrap();
+                    assert!(slot == expected, "bit {bit} of byte {at} of {} is turned", payload.len());
+                    assert_eq!(fs::read(machine.boot.file(Slot::B, KERNEL)).unwrap(), b"a kernel");
+                    unread += 1;
+                }
+                assert_eq!(machine.slots().choose() == Slot::B, installed);
+                payload[at] ^= 1 << bit;
+            }
+        }
+        assert!(unread * 100 < payload.len() * 8, "{unread} bits make no difference");
+        begin();
+        install(&payload).unwrap();
+        assert_eq!(machine.slots().choose(), Slot::B);
     }
 
     #[test]

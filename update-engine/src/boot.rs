@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::grubenv::{self, Block, BlockError};
-use crate::slots::Slot;
+use crate::slots::{Slot, Slots};
 
 const LABEL: &str = "EFI-SYSTEM";
 const FOLDER: &str = "/run/update-engine";
@@ -166,6 +166,17 @@ impl BootPartition {
             .and_then(|file| file.take(grubenv::SIZE as u64 + 1).read_to_end(&mut bytes))
             .map_err(|source| failed("read", &path, source))?;
         Block::parse(&bytes).map_err(|source| BootError::Block { path: GRUBENV.into(), source })
+    }
+
+    /// Changes the state of the slots. A block that is damaged is made anew by who marks a slot good, not here.
+    ///
+    /// # Errors
+    /// The block cannot be read or written.
+    pub fn change(&self, how: impl FnOnce(Slots) -> Slots) -> Result<(), BootError> {
+        let mut block = self.read()?;
+        let slots = how(Slots::read(&block));
+        slots.write(&mut block).map_err(|source| BootError::Block { path: GRUBENV.into(), source })?;
+        self.write(&block)
     }
 
     /// Writes the block over the old one: one write to the same sector, then to the disk.

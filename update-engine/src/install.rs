@@ -1,10 +1,10 @@
-//! `update_engine_client --payload FILE`: the release in a file goes into the slot that does not run.
+//! A release goes into the slot that does not run.
 //!
 //! What speaks against a release is found before anything is written: its signature, its age, what it can be updated
-//! from, the base of a difference, a slot that is too small.
+//! from, the base of a difference, a slot that is too small, that it has failed here before.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,8 +13,10 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::apply::{ApplyError, Old, Target};
 use crate::boot::{BootError, BootPartition, Booted};
-use crate::payload::{KeyError, Keys, Manifest, PayloadError, open};
+use crate::payload::{Data, KeyError, Keys, Manifest, PayloadError, open};
+use crate::record::{self, Record, RecordError, Trial};
 use crate::slots::Slot;
+use crate::trial;
 use crate::verity::hex;
 
 /// The operator's keys, and the image's.
@@ -57,16 +59,53 @@ pub enum InstallError {
     /// It could not be written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// What is to be remembered cannot be.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It has failed on this machine.
+    #[error("release {version} has failed on this machine: {why}; -force_update installs it all the same")]
+    HasFailed {
+        /// Its version.
+        version: String,
+        /// Why.
+        why: String,
+    },
+    /// It is not the release that was announced.
+    #[error("the server announced release {announced}, the payload holds {holds}")]
+    Another {
+        /// By the server.
+        announced: String,
+        /// By the signed manifest.
+        holds: String,
+    },
     /// It is too old or too new for this machine.
     #[error("{0}")]
     Refused(String),
 }
 
+/// What the one who installs allows, or expects.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// It may be older than what runs.
+    pub downgrade: bool,
+    /// It may have failed here before.
+    pub even_failed: bool,
+    /// The version that was announced.
+    pub announced: Option<String>,
+}
+
+/// How far an installation is: bytes of the payload's data that are done, and all of them.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
 /// Installs a release; returns its version and the slot that it is in.
 ///
 /// # Errors
 /// As [`InstallError`] says.
-pub fn install(payload: &Path, downgrade: bool) -> Result<(String, Slot), InstallError> {
+pub fn install(
+    mut data: impl Data,
+    terms: &Terms,
+    progress: Progress<'_>,
+) -> Result<(String, Slot), InstallError> {
     let Booted::Slot(running) = Booted::now()? else { return Err(InstallError::NoSlot) };
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -75,11 +114,14 @@ pub fn install(payload: &Path, downgrade: bool) -> Result<(String, Slot), Instal
     let lock = File::create(LOCK).map_err(failed(Path::new(LOCK)))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| InstallError::Busy)?;
     let keys = Keys::read(&KEYS.map(Path::new))?;
-    let mut data = File::open(payload).map_err(failed(payload))?;
     let manifest = open(&mut data, &keys)?;
-    let release = fs::read_to_string(OS_RELEASE).map_err(failed(Path::new(OS_RELEASE)))?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    fits(&manifest, &version_of(&release), now, downgrade).map_err(InstallError::Refused)?;
+    let previous = running_version()?;
+    fits(&manifest, &previous, now, terms.downgrade).map_err(InstallError::Refused)?;
+    let root_hash = hex(&manifest.root_hash.0);
+    let memory = Path::new(record::FOLDER);
+    let mut record = trial::settle(running, &BootPartition::mount(false)?, memory)?;
+    expected(&manifest, &record, terms)?;
 
     let disk = Disk::under(Path::new("/"))?;
     let partition = |slot: Slot| {
@@ -90,9 +132,7 @@ pub fn install(payload: &Path, downgrade: bool) -> Result<(String, Slot), Instal
     let old = match &manifest.base {
         None => None,
         Some(base) => {
-            let command_line =
-                fs::read_to_string("/proc/cmdline").map_err(failed(Path::new("/proc/cmdline")))?;
-            if root_hash(&command_line) != Some(hex(&base.root_hash.0).as_str()) {
+            if running_root_hash() != Some(hex(&base.root_hash.0)) {
                 return Err(PayloadError::NoBase(base.version.clone()).into());
             }
             let (root, kernel) = (&partition(running)?.node, boot.file(running, "vmlinuz"));
@@ -105,9 +145,46 @@ pub fn install(payload: &Path, downgrade: bool) -> Result<(String, Slot), Instal
     let file = OpenOptions::new().read(true).write(true).open(&to.node).map_err(failed(&to.node))?;
     let uuid = disk.partition_guid(to.number).map_err(io::Error::other).map_err(failed(&disk.node))?;
     let target = Target { slot, partition: &file, room: to.bytes, uuid: &uuid, boot: &boot };
-    let data = Progress { from: io::BufReader::new(data), done: 0, all: manifest.data_length(), shown: 0 };
-    target.fill(&manifest, data, old.as_ref())?;
-    Ok((manifest.version, slot))
+    if record.trial.take().is_some() {
+        record.write(memory)?;
+    }
+    let data = Watched { from: data, done: 0, all: manifest.data_length(), progress };
+    let filled = target.fill(&manifest, data, old.as_ref())?;
+    let version = manifest.version;
+    let slot_name = slot.name().to_owned();
+    record.trial = Some(Trial { version: version.clone(), root_hash, slot: slot_name, previous });
+    record.write(memory)?;
+    filled.put_on_trial()?;
+    Ok((version, slot))
+}
+
+/// The version that runs.
+///
+/// # Errors
+/// os-release(5) cannot be read.
+pub fn running_version() -> Result<String, InstallError> {
+    let failed = |source| InstallError::Io { path: OS_RELEASE.into(), source };
+    Ok(version_of(&fs::read_to_string(OS_RELEASE).map_err(failed)?))
+}
+
+/// The root hash that runs, in hexadecimal digits; `None`: the kernel checks no root.
+#[must_use]
+pub fn running_root_hash() -> Option<String> {
+    root_hash_of(&fs::read_to_string("/proc/cmdline").ok()?).map(str::to_owned)
+}
+
+/// Whether it is the release that was announced, and has not failed here.
+fn expected(manifest: &Manifest, record: &Record, terms: &Terms) -> Result<(), InstallError> {
+    let version = manifest.version.clone();
+    if let Some(announced) = terms.announced.clone().filter(|announced| *announced != version) {
+        return Err(InstallError::Another { announced, holds: version });
+    }
+    match record.failure(&version, Some(&hex(&manifest.root_hash.0))) {
+        Some(failure) if !terms.even_failed => {
+            Err(InstallError::HasFailed { version, why: failure.why.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a release may be installed on a machine of this version.
@@ -141,31 +218,40 @@ fn version_of(release: &str) -> String {
 }
 
 /// The root hash that the running root is checked against.
-fn root_hash(command_line: &str) -> Option<&str> {
+fn root_hash_of(command_line: &str) -> Option<&str> {
     let (_, mapping) = command_line.split_once("dm-mod.create=")?;
     let (_, hashes) = mapping.split_once(" sha256 ")?;
     hashes.split_ascii_whitespace().next()
 }
 
-/// A reader that shows on a terminal how far it is.
-struct Progress<R> {
-    from: R,
+/// Data that tells how far it is.
+struct Watched<'a, D> {
+    from: D,
     done: u64,
     all: u64,
-    shown: u64,
+    progress: Progress<'a>,
 }
 
-impl<R: Read> Read for Progress<R> {
+impl<D> Watched<'_, D> {
+    fn went(&mut self, bytes: u64) {
+        self.done += bytes;
+        (self.progress)(self.done.min(self.all), self.all);
+    }
+}
+
+impl<D: Data> Read for Watched<'_, D> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(buffer)?;
-        self.done += count as u64;
-        let percent = (self.done * 100).checked_div(self.all).unwrap_or(100);
-        if percent != self.shown && io::stderr().is_terminal() {
-            self.shown = percent;
-            let end = if percent == 100 { "\n" } else { "" };
-            let _ = write!(io::stderr(), "\rInstalling {percent:>3} %{end}");
-        }
+        self.went(count as u64);
         Ok(count)
+    }
+}
+
+impl<D: Data> Data for Watched<'_, D> {
+    fn pass(&mut self, bytes: u64) -> io::Result<()> {
+        self.from.pass(bytes)?;
+        self.went(bytes);
+        Ok(())
     }
 }
 
@@ -203,10 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_announced_or_has_failed_is_refused() {
+        let mut record = Record::default();
+        let terms = Terms { announced: Some("2".to_owned()), ..Terms::default() };
+        assert!(expected(&release("2"), &record, &terms).is_ok());
+        assert!(matches!(expected(&release("3"), &record, &terms), Err(InstallError::Another { .. })));
+        record.fail("2", &hex(&[0; 32]), "no network");
+        let refused = expected(&release("2"), &record, &terms).unwrap_err().to_string();
+        assert!(refused.contains("no network"), "{refused}");
+        assert!(expected(&release("2"), &record, &Terms { even_failed: true, ..terms }).is_ok());
+    }
+
+    #[test]
     fn the_running_system_is_known_by_the_command_line_and_os_release() {
         let line = "root=/dev/dm-0 \"dm-mod.create=vroot,,,ro,0 8 verity 1 PARTUUID=x PARTUUID=x 4096 4096 1 1 sha256 00ff aa 1 y\"";
-        assert_eq!(root_hash(line), Some("00ff"));
-        assert_eq!(root_hash("root=/dev/vda sha256 x"), None);
+        assert_eq!(root_hash_of(line), Some("00ff"));
+        assert_eq!(root_hash_of("root=/dev/vda sha256 x"), None);
         assert_eq!(version_of("NAME=x\nVERSION_ID=\"0.1.0\"\n"), "0.1.0");
         assert_eq!(version_of(""), "");
     }

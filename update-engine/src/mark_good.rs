@@ -2,6 +2,7 @@
 //! slot has come up. Nothing is written when nothing changes, so a normal boot writes nothing.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -54,6 +55,7 @@ fn run() -> Result<String, BootError> {
     let slots = Slots::read(&block).mark_good(slot);
     slots.write(&mut block).map_err(|source| BootError::Block { path: "grub/grubenv".into(), source })?;
     partition.write(&block)?;
+    crate::trial::settle(slot, &partition, Path::new(crate::record::FOLDER))?;
     Ok(format!("Slot {slot} is marked good."))
 }
 

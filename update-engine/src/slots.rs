@@ -191,6 +191,35 @@ impl Slots {
         self
     }
 
+    /// The slot has had its chance: it is not tried again.
+    #[must_use]
+    pub fn give_up(mut self, slot: Slot) -> Slots {
+        let state = self.state_mut(slot);
+        if !state.ok {
+            state.tries = 0;
+        }
+        self
+    }
+
+    /// The release in this slot was tried, and none of its boots came up.
+    #[must_use]
+    pub fn has_failed(&self, slot: Slot) -> bool {
+        let state = self.state(slot);
+        state.priority > 0 && !state.ok && state.tries == 0
+    }
+
+    /// This slot, which is good, is booted next, and not the other one. `None`: it is not good.
+    #[must_use]
+    pub fn go_back_to(mut self, slot: Slot) -> Option<Slots> {
+        if !self.state(slot).ok {
+            return None;
+        }
+        let other = self.state_mut(slot.other());
+        other.priority = other.priority.min(MAX_PRIORITY - 1);
+        self.state_mut(slot).priority = self.state(slot.other()).priority + 1;
+        Some(self)
+    }
+
     /// The running slot has come up: it is good, and the one to fall back to.
     #[must_use]
     pub fn mark_good(mut self, slot: Slot) -> Slots {
@@ -235,6 +264,25 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_is_given_up_is_not_booted_and_known_to_have_failed() {
+        let given_up = on_trial(3).boot().1.give_up(Slot::B);
+        assert_eq!(given_up.choose(), Slot::A);
+        assert!(given_up.has_failed(Slot::B) && !given_up.has_failed(Slot::A));
+        assert!(!on_trial(3).has_failed(Slot::B) && !on_trial(1).retire(Slot::B).has_failed(Slot::B));
+        let good = on_trial(3).mark_good(Slot::B);
+        assert_eq!(good.give_up(Slot::B), good);
+    }
+
+    #[test]
+    fn going_back_needs_a_good_slot() {
+        let good = on_trial(3).mark_good(Slot::B);
+        assert_eq!(good.go_back_to(Slot::A).map(|slots| slots.choose()), Some(Slot::A));
+        assert_eq!(on_trial(3).go_back_to(Slot::B), None);
+        let full = Slots { a: State { priority: MAX_PRIORITY, ..good.a }, ..good };
+        assert_eq!(full.go_back_to(Slot::B).map(|slots| slots.choose()), Some(Slot::B));
+    }
+
+    #[test]
     fn a_trial_needs_somewhere_to_go_back_to() {
         assert_eq!(on_trial(1).trial(Slot::B), Some(Slot::A));
         assert_eq!(on_trial(1).mark_good(Slot::B).trial(Slot::B), None);
@@ -259,6 +307,55 @@ mod tests {
         let slots = Slots::read(&block);
         assert!(!slots.a.eligible() && !slots.b.eligible());
         assert_eq!(slots.choose(), Slot::A);
+    }
+
+    /// The power goes while the block is written: sectors are old or new, and one may be torn at any byte. Whatever is
+    /// read then, the slot that is chosen is whole: the running one, or the other as long as nothing was written to it,
+    /// or since it was read back.
+    #[test]
+    fn a_torn_block_chooses_a_slot_that_is_whole() {
+        let bytes = |slots: Slots| {
+            let mut block = Block::default();
+            slots.write(&mut block).unwrap();
+            block.to_bytes().unwrap()
+        };
+        let new_disk = Slots::new_disk();
+        let crowded = Slots { a: State { priority: MAX_PRIORITY, ..new_disk.a }, ..new_disk };
+        let retired = on_trial(3).retire(Slot::B);
+        let (good, spent) = (on_trial(3).mark_good(Slot::B), on_trial(0));
+        // Before, after, and whether slot B is whole while it is written.
+        let changes = [
+            (retired, retired.put_on_trial(Slot::B, 3), true),
+            (crowded, crowded.put_on_trial(Slot::B, 3), true),
+            (on_trial(3), on_trial(3).retire(Slot::B), true),
+            (on_trial(3), on_trial(3).boot().1, true),
+            (on_trial(2), on_trial(2).give_up(Slot::B), true),
+            (on_trial(2), on_trial(2).mark_good(Slot::B), true),
+            (good, good.go_back_to(Slot::A).unwrap(), true),
+            (spent, spent.retire(Slot::B), false),
+            (new_disk, new_disk.retire(Slot::B), false),
+        ];
+        for (before, after, b_is_whole) in changes {
+            let (old, new) = (bytes(before), bytes(after));
+            for torn in 0..=old.len() {
+                for second_first in [false, true] {
+                    let mut read = old;
+                    let part = if second_first { torn..old.len() } else { 0..torn };
+                    read[part.clone()].copy_from_slice(&new[part]);
+                    // A block that cannot be read: the boot loader takes what it began with, slot A.
+                    let Ok(block) = Block::parse(&read) else { continue };
+                    let chosen = Slots::read(&block).choose();
+                    assert!(
+                        chosen == Slot::A || b_is_whole,
+                        "{before:?} to {after:?}, torn at {torn}: slot {chosen}"
+                    );
+                    if torn.is_multiple_of(512) {
+                        let slots = Slots::read(&block);
+                        assert!(slots == before || slots == after, "whole sectors are all or nothing");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

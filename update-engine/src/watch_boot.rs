@@ -2,22 +2,20 @@
 //!
 //! A boot that hangs below `boot-complete.target` burns no try by itself: somebody has to end it. This runs from
 //! early in the boot; when the time is up and the slot is still not marked good, it reboots, and the boot loader
-//! goes on with the next try or the last good slot. A good slot, or one with nothing to fall back to, is left alone:
-//! an operator's broken unit must not make a machine reboot for ever.
+//! goes on with the last good slot. `--now` is for a boot that is known not to complete, because a unit that
+//! `boot-complete.target` requires has failed. A good slot, or one with nothing to fall back to, is left alone: an
+//! operator's broken unit must not make a machine reboot for ever.
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use rustix::system::{RebootCommand, reboot};
 
 use crate::boot::{BootError, BootPartition, Booted};
 use crate::slots::{Slot, Slots};
-
-/// How long an orderly reboot may take before it is forced.
-const ORDERLY: Duration = Duration::from_secs(120);
+use crate::trial;
 
 /// Reboot when a release on trial does not come up in time.
 #[derive(Parser)]
@@ -26,6 +24,9 @@ struct Arguments {
     /// Seconds from now until the slot must be marked good.
     #[arg(long, env = "BOOT_TIMEOUT", default_value_t = 300)]
     timeout: u64,
+    /// Do not wait: the boot is known not to complete.
+    #[arg(long)]
+    now: bool,
 }
 
 /// The applet.
@@ -37,7 +38,7 @@ pub fn watch_boot(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    match watch(Duration::from_secs(arguments.timeout)) {
+    match watch((!arguments.now).then(|| Duration::from_secs(arguments.timeout))) {
         Ok(message) => {
             println!("{message}");
             ExitCode::SUCCESS
@@ -49,30 +50,25 @@ pub fn watch_boot(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn watch(timeout: Duration) -> Result<String, BootError> {
+fn watch(timeout: Option<Duration>) -> Result<String, BootError> {
     let Booted::Slot(slot) = Booted::now()? else {
         return Ok("Not booted from a slot: there is nothing to watch.".to_owned());
     };
     let Some(fallback) = on_trial(slot)? else {
         return Ok(format!("Slot {slot} is not on trial."));
     };
-    println!("Slot {slot} is on trial: it must be marked good within {} s.", timeout.as_secs());
-    thread::sleep(timeout);
-    if on_trial(slot)?.is_none() {
-        return Ok(format!("Slot {slot} has come up."));
+    let mut why = "boot-complete.target cannot be reached".to_owned();
+    if let Some(timeout) = timeout {
+        let seconds = timeout.as_secs();
+        println!("Slot {slot} is on trial: it must be marked good within {seconds} s.");
+        thread::sleep(timeout);
+        if on_trial(slot)?.is_none() {
+            return Ok(format!("Slot {slot} has come up."));
+        }
+        why = format!("it has not come up within {seconds} s");
     }
-    eprintln!(
-        "Slot {slot} has not come up within {} s: rebooting, slot {fallback} is good.",
-        timeout.as_secs()
-    );
-    if let Err(error) = Command::new("/usr/bin/systemctl").args(["--no-block", "reboot"]).status() {
-        eprintln!("update-engine-watch-boot: systemctl reboot: {error}");
-    }
-    thread::sleep(ORDERLY);
-    rustix::fs::sync();
-    // Only returns when the kernel refuses, and then there is nothing left to try.
-    let _ = reboot(RebootCommand::Restart);
-    Ok("The kernel refused to reboot.".to_owned())
+    trial::give_up(slot, fallback, &format!("{why} ({})", trial::in_the_way()));
+    Ok(format!("Slot {slot} still runs."))
 }
 
 /// The good slot to fall back to, while `slot` is not yet good itself.

@@ -7,15 +7,20 @@ use tidy::{code, files, text, top};
 
 /// Who may depend on whom. A crate that is not here may not be added without a thought.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("http-client", &[]),
     ("linux", &[]),
     ("netlink", &[]),
     ("nftables", &[]),
     ("accounts", &[]),
     ("unit", &[]),
+    ("locksmith", &["http-client"]),
+    ("omaha", &[]),
     ("update-engine", &["linux"]),
+    ("update", &["accounts", "http-client", "linux", "omaha", "update-engine", "wire"]),
+    ("update-server", &["omaha"]),
     ("wire", &[]),
     ("bus", &["accounts", "linux", "wire"]),
-    ("container", &["accounts", "linux", "netlink", "nftables"]),
+    ("container", &["accounts", "http-client", "linux", "netlink", "nftables"]),
     ("init", &["accounts", "linux", "unit", "wire"]),
     ("journal", SERVICE),
     ("kv", SERVICE),
@@ -43,13 +48,16 @@ const SERVICES: &[&str] = &[
     "init",
     "journal",
     "kv",
+    "locksmith",
     "network",
     "provision",
     "ssh",
     "sudo",
     "sysinit",
     "tools",
+    "update",
     "update-engine",
+    "update-server",
 ];
 
 /// The only crate with unsafe code.

@@ -25,7 +25,7 @@ use std::io::{self, Read};
 
 pub use make::{Release, Signer, Terms, make};
 pub use manifest::{Base, Digest, Image, Manifest, Piece, Source};
-pub use piece::write_image;
+pub use piece::{Data, update_image, write_image};
 pub use signature::{KeyError, Keys};
 
 const MAGIC: &[u8; 8] = b"CORTENUP";
@@ -110,4 +110,4 @@ pub fn open(mut payload: impl Read, keys: &Keys) -> Result<Manifest, PayloadErro
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,11 +1,70 @@
 //! From pieces to an image.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use super::PayloadError;
 use super::manifest::{Digest, Image, Piece, Source};
+
+/// Where the data of a payload comes from: a file, or a server far away, where what is not needed need not be fetched.
+pub trait Data: Read {
+    /// Goes on behind the next so many bytes.
+    ///
+    /// # Errors
+    /// They cannot be passed over.
+    fn pass(&mut self, bytes: u64) -> io::Result<()>;
+}
+
+impl<D: Data + ?Sized> Data for &mut D {
+    fn pass(&mut self, bytes: u64) -> io::Result<()> {
+        (**self).pass(bytes)
+    }
+}
+
+impl Data for File {
+    fn pass(&mut self, bytes: u64) -> io::Result<()> {
+        io::Seek::seek_relative(self, i64::try_from(bytes).map_err(io::Error::other)?)
+    }
+}
+
+impl Data for &[u8] {
+    fn pass(&mut self, bytes: u64) -> io::Result<()> {
+        let rest = usize::try_from(bytes).ok().and_then(|bytes| self.get(bytes..));
+        *self = rest.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(())
+    }
+}
+
+/// Writes an image over an older one, or over the beginning of itself: a piece that is there already is neither fetched
+/// nor written. So an update that was cut off goes on where it was, and what two releases in one slot have in common
+/// costs nothing. Returns how many bytes were written.
+///
+/// # Errors
+/// As [`write_image`].
+pub fn update_image(
+    image: &Image,
+    mut data: impl Data,
+    base: Option<&File>,
+    to: &File,
+) -> Result<u64, PayloadError> {
+    let (mut at, mut written) = (0, 0);
+    for piece in &image.pieces {
+        let mut there = vec![0; piece.length as usize];
+        if to.read_exact_at(&mut there, at).is_ok() && Digest::of(&there) == piece.hash {
+            if let Source::Data { length, .. } = piece.source {
+                data.pass(u64::from(length)).map_err(PayloadError::io("read the payload"))?;
+            }
+        } else {
+            drop(there);
+            let bytes = checked(piece, at, &mut data, base)?;
+            to.write_all_at(&bytes, at).map_err(PayloadError::io("write the image"))?;
+            written += u64::from(piece.length);
+        }
+        at += u64::from(piece.length);
+    }
+    Ok(written)
+}
 
 /// Writes an image piece by piece. `data` is the payload after its manifest, or after the image before this one; `base`
 /// is the image of the same kind that the payload is a difference from. Each piece has been compared with its hash when it is written.
@@ -20,16 +79,25 @@ pub fn write_image(
 ) -> Result<(), PayloadError> {
     let mut at = 0;
     for piece in &image.pieces {
-        let bytes = content(piece, &mut data, base)?;
-        if bytes.len() != piece.length as usize || Digest::of(&bytes) != piece.hash {
-            let what =
-                format!("the {} bytes at {at} of an image are not what the manifest says", piece.length);
-            return Err(PayloadError::Damaged(what));
-        }
+        let bytes = checked(piece, at, &mut data, base)?;
         to.write_all(&bytes).map_err(PayloadError::io("write the image"))?;
         at += u64::from(piece.length);
     }
     Ok(())
+}
+
+fn checked(
+    piece: &Piece,
+    at: u64,
+    data: &mut impl Read,
+    base: Option<&File>,
+) -> Result<Vec<u8>, PayloadError> {
+    let bytes = content(piece, data, base)?;
+    if bytes.len() != piece.length as usize || Digest::of(&bytes) != piece.hash {
+        let what = format!("the {} bytes at {at} of an image are not what the manifest says", piece.length);
+        return Err(PayloadError::Damaged(what));
+    }
+    Ok(bytes)
 }
 
 fn content(piece: &Piece, data: &mut impl Read, base: Option<&File>) -> Result<Vec<u8>, PayloadError> {

@@ -12,19 +12,19 @@ const PRIVATE: &str = "\
 -----BEGIN PRIVATE KEY-----\n\
 MC4CAQAwBQYDK2VwBCIEIHB8Qvts1OC2CURnHVEJU/T7xtCJt2GFyFso9ofBhaqH\n\
 -----END PRIVATE KEY-----\n\n";
-const PUBLIC: &str = "\
+pub(crate) const PUBLIC: &str = "\
 -----BEGIN PUBLIC KEY-----\n\
 MCowBQYDK2VwAyEAhNUv5joEi8od64j+8l144bsSFvomq/YBxTd0fNRhTHk=\n\
 -----END PUBLIC KEY-----\n\n";
 
-fn keys(pem: &str) -> Result<Keys, KeyError> {
+pub(crate) fn keys(pem: &str) -> Result<Keys, KeyError> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("one.pem"), pem).unwrap();
     std::fs::write(folder.path().join("README"), "not a key").unwrap();
     Keys::read(&[folder.path()])
 }
 
-fn signer() -> Signer {
+pub(crate) fn signer() -> Signer {
     Signer::read(PRIVATE).unwrap()
 }
 

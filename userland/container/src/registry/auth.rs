@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http_client::{Http, HttpError, Url};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use super::http::{Http, HttpError, Url};
+use super::http::complaint;
 
 const CONFIG_LIMIT: usize = 1 << 20;
 const TOKEN_LIMIT: usize = 256 << 10;
@@ -276,7 +277,7 @@ pub async fn token(
     }
     let response = http.get(&url, headers).await.map_err(server)?;
     if !response.status().is_success() {
-        return Err(refused(format!("{}{}", response.status(), response.complaint().await)));
+        return Err(refused(format!("{}{}", response.status(), complaint(response).await)));
     }
     let bytes = response.bytes(TOKEN_LIMIT).await.map_err(server)?;
     let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))?;

@@ -9,6 +9,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use http_client::host_of;
+
 use crate::reference::Reference;
 
 /// Where the administrator says what to trust.
@@ -95,18 +97,6 @@ impl Trust {
         self.insecure.iter().any(|entry| {
             entry == endpoint || entry == host || address.is_some_and(|address| network_holds(entry, address))
         })
-    }
-}
-
-/// The host in `HOST[:PORT]`, without the brackets of an IPv6 address.
-#[must_use]
-pub fn host_of(endpoint: &str) -> &str {
-    if let Some(rest) = endpoint.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or(rest);
-    }
-    match endpoint.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => endpoint,
     }
 }
 

@@ -6,7 +6,6 @@
 //! ([`crate::layer`]). A stream that breaks off is taken up again where it broke. [`upload`] is the way back.
 
 pub mod auth;
-pub mod body;
 pub mod config;
 pub mod http;
 pub mod manifest;
@@ -14,6 +13,7 @@ pub mod upload;
 
 use std::sync::{Mutex, PoisonError};
 
+use http_client::{Content, Http, HttpError, Response, Url};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE};
 use hyper::{Method, StatusCode};
@@ -23,9 +23,8 @@ use tokio::sync::mpsc::Sender;
 use crate::reference::Reference;
 use crate::store::digest::{BadDigest, Sha256};
 use auth::{Challenge, Credentials};
-use body::Content;
 use config::Trust;
-use http::{Http, HttpError, Response, Url};
+use http::{client, complaint};
 use manifest::BadManifest;
 
 /// A manifest or index larger than this is refused, as Docker and containerd do.
@@ -153,8 +152,8 @@ impl Registry {
         access: Access,
     ) -> Result<Self, RegistryError> {
         let endpoint = endpoint.to_owned();
-        let http = Http::new(&endpoint)
-            .map_err(|source| RegistryError::Http { registry: endpoint.clone(), source })?;
+        let http =
+            client(&endpoint).map_err(|source| RegistryError::Http { registry: endpoint.clone(), source })?;
         let mut registry = Self {
             http,
             endpoint,
@@ -369,7 +368,7 @@ impl Registry {
     /// What an answer means that is not the one hoped for.
     async fn refused(&self, what: &str, response: Response) -> RegistryError {
         let status = response.status();
-        let said = response.complaint().await;
+        let said = complaint(response).await;
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied {
                 registry: self.endpoint.clone(),

@@ -8,11 +8,10 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use http_client::{Content, HttpError, Response, Url};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use hyper::{Method, StatusCode};
 
-use super::body::Content;
-use super::http::{HttpError, Response, Url};
 use super::{RESUMES, Registry, RegistryError};
 
 /// What is larger is sent in pieces of this many bytes.

@@ -44,7 +44,7 @@ impl Content {
     }
 
     /// The body of one request.
-    pub(super) fn sending(&self) -> Sending {
+    pub(crate) fn sending(&self) -> Sending {
         let (whole, parts) = match self {
             Self::Empty => (None, None),
             Self::Whole(bytes) => (Some(bytes.clone()), None),
@@ -73,7 +73,7 @@ fn read(file: Arc<File>, mut at: u64, length: u64) -> Receiver<std::io::Result<B
 
 /// A body on its way.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(crate) struct Sending {
     whole: Option<Bytes>,
     parts: Option<Receiver<std::io::Result<Bytes>>>,
     left: u64,
