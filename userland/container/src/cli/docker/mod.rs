@@ -5,6 +5,7 @@
 
 mod commit;
 mod exec;
+mod flags;
 mod gc;
 mod history;
 mod image;
@@ -28,7 +29,7 @@ mod tag;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{CliError, Places};
 pub(crate) use run::run_to_end;
@@ -81,7 +82,14 @@ enum Verb {
 /// The applet.
 #[must_use]
 pub fn docker(args: Vec<OsString>) -> ExitCode {
-    let parsed = match Docker::try_parse_from(args) {
+    let words = match flags::plain(Docker::command(), args) {
+        Ok(words) => words,
+        Err(text) => {
+            eprintln!("{text}\nSee 'docker --help'.");
+            return ExitCode::from(125);
+        }
+    };
+    let parsed = match Docker::try_parse_from(words) {
         Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
@@ -153,7 +161,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Docker::command().debug_assert();
     }
 }
