@@ -14,6 +14,7 @@ mod import;
 mod info;
 mod inspect;
 mod load;
+mod login;
 mod logs;
 mod network;
 mod ps;
@@ -68,6 +69,8 @@ enum Verb {
     Logs(logs::Logs),
     Inspect(inspect::Inspect),
     Network(network::Network),
+    Login(login::Login),
+    Logout(login::Logout),
     Info(info::Info),
     Version(info::Version),
     Gc(gc::Gc),
@@ -121,6 +124,8 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Logs(verb) => verb.run(places),
         Verb::Inspect(verb) => verb.run(places),
         Verb::Network(verb) => verb.run(places),
+        Verb::Login(verb) => verb.run(),
+        Verb::Logout(verb) => verb.run(),
         Verb::Info(verb) => verb.run(places),
         Verb::Version(verb) => verb.run(places),
         Verb::Gc(verb) => verb.run(places),
