@@ -174,7 +174,8 @@ impl Registry {
             authorization: Mutex::default(),
         };
         let ping = match registry.ping().await {
-            Err(secure) if trust.allows_plain_http(&registry.endpoint) => {
+            // Whoever speaks TLS is not spoken to in the clear.
+            Err(secure) if !secure.is_of_a_stranger() && trust.allows_plain_http(&registry.endpoint) => {
                 registry.scheme = "http";
                 // If neither works, the secure attempt tells more unless nobody speaks TLS there.
                 registry.ping().await.map_err(|plain| if secure.is_tls() { plain } else { secure })
