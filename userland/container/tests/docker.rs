@@ -211,11 +211,38 @@ fn options_have_their_effect() {
     for (option, why) in [
         (["-p", "80:80:80:80"], "too many colons"),
         (["-v", "a/b:/c"], "name of a volume"),
-        (["--ipc", "container:x"], "not supported"),
+        (["--ipc", "container:x"], "No such container"),
+        (["--pid", "elsewhere"], "invalid PID mode"),
+        (["--rm=perhaps", "--init"], "invalid argument"),
     ] {
         let (status, _, said) = world.output(&["run", option[0], option[1], &world.image, "true"]);
         assert!(status == 125 && said.contains(why), "{option:?}: {said}");
     }
+}
+
+/// As Docker's own command reads them.
+#[test]
+fn options_are_written_in_any_way() {
+    let Some(world) = World::new() else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let publish = format!("-p={port}:80");
+    for options in [
+        [&publish, "-eA=b", "--rm=false"],
+        ["-ieA=b", "-w=/tmp", "--init=false"],
+        ["--env=A=b", "--read-only=true", "-t=0"],
+    ] {
+        assert_eq!(world.script(&options, "echo $A").1, "b", "{options:?}");
+    }
+    assert_eq!(world.output(&["ps", "-aq"]).1.lines().count(), 1, "one was not to be removed");
+    assert_eq!(world.output(&["run", "--rm", &world.image, "echo", "-p=1", "--rm"]).1, "-p=1 --rm");
+    let file = world.dir.path().join("cid").display().to_string();
+    let pid = ["--pid=host", "--cidfile", &file];
+    let here = std::fs::read_link("/proc/self/ns/pid").unwrap().display().to_string();
+    assert_eq!(world.script(&pid, "readlink /proc/self/ns/pid").1, here);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().len(), 64);
+    assert_eq!(world.script(&pid, "true").0, 125, "the file is there");
+    assert_eq!(world.script(&["--pull", "always"], "true").0, 0);
+    assert_eq!(world.output(&["run", "--pull=never", "nowhere:1"]).0, 125);
 }
 
 #[test]

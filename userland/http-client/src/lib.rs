@@ -102,6 +102,14 @@ impl HttpError {
         matches!(self, Self::Connect { .. } | Self::Protocol(_) | Self::Late(_) | Self::CutShort { .. })
     }
 
+    /// Whether the other side speaks TLS, and is not who it should be.
+    #[must_use]
+    pub fn is_of_a_stranger(&self) -> bool {
+        let Self::Tls { source, .. } = self else { return false };
+        let cause = source.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+    }
+
     /// Whether it was the TLS handshake that failed.
     #[must_use]
     pub fn is_tls(&self) -> bool {

@@ -139,7 +139,9 @@ pub async fn commit(api: &Arc<Api>, mut request: Request) -> Answer {
             }
         }
         apply(&mut config, changes.iter().flat_map(|change| change.lines()))?;
-        let freeze = pause && container.status == Status::Running && !is_paused(&container);
+        // One without a cgroup of its own cannot be frozen, and goes on meanwhile.
+        let can_freeze = processes::own_cgroup(&container).is_some();
+        let freeze = pause && can_freeze && container.status == Status::Running && !is_paused(&container);
         if freeze {
             processes::freeze(&container, true)?;
         }

@@ -12,6 +12,7 @@ use super::Api;
 use super::answer::{Answer, Failure, json_with};
 use super::settings::{Config, Endpoint, Host, Settings, Words};
 use crate::bundle::image::{Defaults, Healthcheck};
+use crate::bundle::limits::Limits;
 use crate::bundle::{Device, Network, Options, Ulimit, Volume, spec};
 use crate::state::{Owner, Record, new_id};
 
@@ -164,19 +165,31 @@ fn options(config: &mut Config, host: &Host, volumes: Vec<Volume>) -> Result<Opt
         ulimits,
         tty: config.tty,
         shm_size: Some(host.shm_size).filter(|bytes| *bytes > 0),
-        machines_ipc: host.ipc_mode == "host",
-        machines_hostname: host.uts_mode == "host",
+        namespaces: host.namespaces()?,
+        groups: groups(host)?,
+        sysctls: host.sysctls.clone().unwrap_or_default(),
+        oom_score: Some(host.oom_score_adj).filter(|score| *score != 0),
+        domainname: text(&config.domainname),
         unconfined: host.is_unconfined(),
         devices: host.devices.iter().flatten().map(device).collect::<Result<_, _>>()?,
-        ..limits(host)?
+        limits: limits(host)?,
     })
+}
+
+/// Further groups, by number: names are the image's, and nobody has looked into it yet.
+fn groups(host: &Host) -> Result<Vec<u32>, Failure> {
+    let number = |text: &String| {
+        text.parse()
+            .map_err(|_| Failure::bad(format!("GroupAdd {text:?}: give the group's number, not its name")))
+    };
+    host.group_add.iter().flatten().map(number).collect()
 }
 
 /// The limits of all its processes together.
 ///
 /// # Errors
-/// When there are no such processors.
-pub(super) fn limits(host: &Host) -> Result<Options, Failure> {
+/// When there are no such processors, or the limits contradict each other.
+pub(super) fn limits(host: &Host) -> Result<Limits, Failure> {
     #[expect(clippy::cast_precision_loss, reason = "a fraction of a processor")]
     let cpus = match (host.nano_cpus, host.cpu_quota, host.cpu_period) {
         (nano @ 1.., _, _) => Some(nano as f64 / 1e9),
@@ -187,11 +200,29 @@ pub(super) fn limits(host: &Host) -> Result<Options, Failure> {
     if cpus.is_some_and(|cpus| !(0.001..=10_000.0).contains(&cpus)) {
         return Err(Failure::bad("range of CPUs is from 0.01 to the number of processors"));
     }
-    Ok(Options {
-        memory: Some(host.memory).filter(|bytes| *bytes > 0),
+    let (memory, swap) = (host.memory, host.memory_swap);
+    if swap > 0 && (memory == 0 || swap < memory) {
+        return Err(Failure::bad("Minimum memoryswap limit should be larger than memory limit, see usage"));
+    }
+    if memory > 0 && host.memory_reservation > memory {
+        return Err(Failure::bad(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ));
+    }
+    if host.blkio_weight != 0 && !(10..=1000).contains(&host.blkio_weight) {
+        return Err(Failure::bad("Range of blkio weight is from 10 to 1000"));
+    }
+    let list = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    Ok(Limits {
+        memory: Some(memory).filter(|bytes| *bytes > 0),
+        memory_and_swap: Some(swap).filter(|bytes| *bytes != 0),
+        reservation: Some(host.memory_reservation).filter(|bytes| *bytes > 0),
         cpus,
+        shares: Some(host.cpu_shares).filter(|shares| *shares > 0),
+        processors: list(&host.cpuset_cpus),
+        nodes: list(&host.cpuset_mems),
+        disk_weight: Some(host.blkio_weight).filter(|weight| *weight > 0),
         pids: host.pids_limit.filter(|limit| *limit > 0),
-        ..Options::default()
     })
 }
 

@@ -67,6 +67,10 @@ fn did_not_start(status: u8, text: &str) -> Failure {
     let start = "failed to create task for container: failed to create shim task: OCI runtime create failed: \
                  runc create failed: unable to start container process";
     match status {
+        // By these words clients before 23 know a status of 126.
+        126 if !text.contains("permission denied") => {
+            Failure::bad(format!("{start}: {text}: permission denied: unknown"))
+        }
         126 | 127 => Failure::bad(format!("{start}: {text}: unknown")),
         _ => Failure::internal(text),
     }

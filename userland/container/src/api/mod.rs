@@ -18,6 +18,7 @@
 pub mod answer;
 pub(crate) mod archive;
 mod archives;
+mod asked;
 mod attach;
 mod containers;
 pub(crate) mod create;

@@ -29,6 +29,9 @@ pub fn volumes(
         let mut parts = bind.splitn(3, ':');
         let (source, target) = parts.next().zip(parts.next()).ok_or_else(bad)?;
         let options = parts.next().unwrap_or_default();
+        if let Some(unknown) = options.split(',').find(|option| !option.is_empty() && !is_mode(option)) {
+            return Err(Failure::bad(format!("invalid mode: {unknown}")));
+        }
         let read_only = options.split(',').any(|option| option == "ro");
         if source.starts_with('/') {
             if !Path::new(source).exists() {
@@ -87,6 +90,14 @@ pub fn volumes(
     }
     settings.anonymous = names;
     Ok(list)
+}
+
+/// Labels for SELinux and modes of macOS mean nothing here; a volume is empty at first anyway.
+fn is_mode(option: &str) -> bool {
+    matches!(
+        option,
+        "ro" | "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "private" | "rprivate" | "nocopy"
+    )
 }
 
 /// A mount, as `inspect` shows it.

@@ -75,6 +75,7 @@ pub struct Config {
     /// The image.
     pub image: String,
     pub(super) hostname: Option<String>,
+    pub(super) domainname: Option<String>,
     pub(super) user: Option<String>,
     /// Whether it has a terminal.
     pub tty: bool,
@@ -119,6 +120,15 @@ pub struct Host {
     pub(super) cpu_quota: i64,
     pub(super) cpu_period: i64,
     pub(super) pids_limit: Option<i64>,
+    pub(super) memory_swap: i64,
+    pub(super) memory_reservation: i64,
+    pub(super) cpu_shares: u64,
+    pub(super) cpuset_cpus: String,
+    pub(super) cpuset_mems: String,
+    pub(super) blkio_weight: u16,
+    pub(super) oom_score_adj: i32,
+    pub(super) group_add: Option<Vec<String>>,
+    pub(super) sysctls: Option<BTreeMap<String, String>>,
     pub(super) ulimits: Option<Vec<Limit>>,
     pub(super) shm_size: i64,
     pub(super) init: Option<bool>,
@@ -131,11 +141,19 @@ pub struct Host {
     pub extra_hosts: Option<Vec<String>>,
     /// Where its output goes.
     pub log_config: LogConfig,
-    pid_mode: String,
+    pub(super) pid_mode: String,
     pub(super) ipc_mode: String,
     #[serde(rename = "UTSMode")]
     pub(super) uts_mode: String,
-    userns_mode: String,
+    pub(super) userns_mode: String,
+    pub(super) cgroupns_mode: String,
+    pub(super) runtime: Option<String>,
+    pub(super) cgroup_parent: String,
+    pub(super) volume_driver: String,
+    pub(super) links: Option<Vec<String>>,
+    pub(super) storage_opt: Option<BTreeMap<String, String>>,
+    pub(super) device_requests: Option<Vec<Value>>,
+    pub(super) device_cgroup_rules: Option<Vec<String>>,
     pub(super) devices: Option<Vec<Device>>,
     pub(super) security_opt: Option<Vec<String>>,
     pub(super) volumes_from: Option<Vec<String>>,
@@ -328,36 +346,6 @@ impl Host {
         }
         Ok(list)
     }
-
-    /// An error for what would be accepted and then not be so.
-    pub(super) fn refuse_what_is_not_done(&self) -> Result<(), Failure> {
-        // Of no meaning here: there is no such policy.
-        let known = |one: &str| {
-            let one = one.replace(':', "=");
-            one.starts_with("no-new-privileges")
-                || matches!(one.as_str(), "seccomp=unconfined" | "apparmor=unconfined" | "label=disable")
-        };
-        let not = |what: &str| Err(Failure::bad(format!("{what} is not supported by this engine")));
-        match self {
-            _ if !matches!(self.pid_mode.as_str(), "" | "private") => not("PidMode"),
-            _ if !matches!(self.ipc_mode.as_str(), "" | "private" | "shareable" | "none" | "host") => {
-                not("IpcMode of another container")
-            }
-            _ if !matches!(self.uts_mode.as_str(), "" | "host") => not("UTSMode"),
-            _ if !matches!(self.userns_mode.as_str(), "" | "host") => not("UsernsMode"),
-            _ if !self.security_opt.iter().flatten().all(|one| known(one)) => {
-                not("SecurityOpt other than no-new-privileges and seccomp=unconfined")
-            }
-            _ if !matches!(
-                self.log_config.kind.as_str(),
-                "" | "json-file" | "local" | "journald" | "none"
-            ) =>
-            {
-                not(&format!("logging driver {}", self.log_config.kind))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -385,23 +373,6 @@ mod tests {
         assert_eq!(
             told,
             [(any.clone(), 8080, 80, "tcp"), ("127.0.0.1".into(), 0, 80, "tcp"), (any, 0, 53, "udp")]
-        );
-    }
-
-    #[test]
-    fn what_is_not_done_is_refused() {
-        for bad in [
-            json!({ "PidMode": "host" }),
-            json!({ "IpcMode": "container:x" }),
-            json!({ "SecurityOpt": ["seccomp=/profile.json"] }),
-            json!({ "LogConfig": { "Type": "gelf" } }),
-        ] {
-            assert!(host(bad.clone()).refuse_what_is_not_done().is_err(), "{bad}");
-        }
-        assert!(
-            host(json!({ "IpcMode": "private", "LogConfig": { "Type": "", "Config": null } }))
-                .refuse_what_is_not_done()
-                .is_ok()
         );
     }
 

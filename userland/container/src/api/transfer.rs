@@ -1,5 +1,6 @@
 //! `images/create` and `images/NAME/push`: told piece by piece as it goes on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hyper::body::Bytes;
@@ -8,12 +9,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Api;
-use super::answer::{Answer, Content, Failure, typed};
+use super::answer::{Answer, Content, Failure, json_ok, typed};
 use super::request::Request;
 use crate::pull::{Progress, pull};
 use crate::push;
 use crate::reference::Reference;
 use crate::registry::auth::Credentials;
+use crate::registry::config::{DAEMON_JSON, Trust};
+use crate::registry::{RegistryError, login};
 
 /// What is told, or why it ended.
 pub type Line = Result<Value, Failure>;
@@ -38,6 +41,20 @@ fn credentials(request: &Request) -> Result<Option<Credentials>, Failure> {
     let Some(header) = request.headers.get("x-registry-auth") else { return Ok(None) };
     let text = header.to_str().unwrap_or("*");
     Credentials::from_header(text).map_err(|why| Failure::bad(format!("X-Registry-Auth: {why}")))
+}
+
+/// `auth`: whether a registry takes what a client would log in with.
+pub async fn log_in(mut request: Request) -> Answer {
+    let given: Value = request.json().await?;
+    let text = |name: &str| given.get(name).and_then(Value::as_str).unwrap_or_default();
+    let endpoint = login::endpoint(text("serveraddress"));
+    let credentials = Credentials::new(text("username"), text("password"));
+    let trust = Trust::load(Path::new(DAEMON_JSON)).map_err(Failure::internal)?;
+    login::check(endpoint, &trust, credentials).await.map_err(|error| match error {
+        RegistryError::Denied { .. } => Failure::new(StatusCode::UNAUTHORIZED, error.to_string()),
+        _ => Failure::internal(error),
+    })?;
+    json_ok(&json!({ "Status": "Login Succeeded", "IdentityToken": "" }))
 }
 
 /// Answers with the lines that come while `work` is done on a thread of its own.

@@ -13,18 +13,21 @@ use crate::run::supervisor::configuration;
 use crate::state::Status;
 
 /// What of a container can change.
-const CHANGED: [&str; 5] = ["Memory", "NanoCpus", "CpuQuota", "CpuPeriod", "PidsLimit"];
-/// What a client sends with no meaning, or with one that we do not have; 0, empty and `null` say nothing.
-const NOT_DONE: [&str; 8] = [
+const CHANGED: [&str; 11] = [
+    "Memory",
+    "MemorySwap",
+    "MemoryReservation",
+    "NanoCpus",
+    "CpuQuota",
+    "CpuPeriod",
     "CpuShares",
     "CpusetCpus",
     "CpusetMems",
-    "MemoryReservation",
     "BlkioWeight",
-    "CpuRealtimePeriod",
-    "CpuRealtimeRuntime",
-    "KernelMemory",
+    "PidsLimit",
 ];
+/// What a client sends with no meaning, or with one that we do not have; 0, empty and `null` say nothing.
+const NOT_DONE: [&str; 3] = ["CpuRealtimePeriod", "CpuRealtimeRuntime", "KernelMemory"];
 
 /// Changes it.
 pub fn update(api: &Api, name: &str, wanted: &Value) -> Answer {
@@ -72,8 +75,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 fn resources(host: &Host) -> Result<LinuxResources, Failure> {
-    let options = super::create::limits(host)?;
-    Ok(serde_json::from_value(crate::bundle::resources(&options))?)
+    Ok(serde_json::from_value(super::create::limits(host)?.resources())?)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 pub mod capability;
 pub mod image;
+pub mod limits;
+pub mod namespaces;
 pub mod seccomp;
 pub mod user;
 
@@ -17,6 +19,7 @@ use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
 use image::ImageConfig;
+use namespaces::{Namespaces, Origin};
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -102,22 +105,24 @@ pub struct Options {
     pub cap_drop: Vec<String>,
     /// All capabilities and devices, nothing masked, no filter.
     pub privileged: bool,
-    /// Most memory, in bytes.
-    pub memory: Option<i64>,
-    /// Most processor time, in processors.
-    pub cpus: Option<f64>,
-    /// Most processes.
-    pub pids: Option<i64>,
+    /// Limits of all its processes together.
+    pub limits: limits::Limits,
     /// Limits of each process.
     pub ulimits: Vec<Ulimit>,
     /// Whether it has a terminal.
     pub tty: bool,
     /// Size of `/dev/shm` in bytes.
     pub shm_size: Option<i64>,
-    /// Whether it shares the machine's System V and POSIX inter-process communication.
-    pub machines_ipc: bool,
-    /// Whether it has the machine's host name.
-    pub machines_hostname: bool,
+    /// Which namespaces are not its own.
+    pub namespaces: Namespaces,
+    /// Further groups of its first process.
+    pub groups: Vec<u32>,
+    /// Kernel settings of its namespaces.
+    pub sysctls: BTreeMap<String, String>,
+    /// How gladly the kernel ends it when memory runs out: -1000 to 1000.
+    pub oom_score: Option<i32>,
+    /// NIS domain name.
+    pub domainname: Option<String>,
     /// Whether system calls are not filtered.
     pub unconfined: bool,
     /// Devices of the machine.
@@ -198,7 +203,8 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
     let workdir = options.workdir.clone().or(defaults.working_dir.clone()).filter(|dir| !dir.is_empty());
     let workdir = workdir.unwrap_or_else(|| "/".to_owned());
     check_path("working directory", Path::new(&workdir))?;
-    let hostname = match options.machines_hostname {
+    let machines_hostname = options.namespaces.uts == Origin::Machine;
+    let hostname = match machines_hostname {
         true => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         false => options.hostname.clone().unwrap_or_else(|| id.chars().take(12).collect()),
     };
@@ -206,39 +212,20 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
     let user = options.user.clone().or(defaults.user.clone()).unwrap_or_default();
     let masked: &[&str] = if options.privileged { &[] } else { &MASKED };
     let read_only: &[&str] = if options.privileged { &[] } else { &READ_ONLY };
-    let mut namespaces = vec!["pid", "mount", "cgroup"];
-    if !options.machines_ipc {
-        namespaces.push("ipc");
-    }
-    if !options.machines_hostname {
-        namespaces.push("uts");
-    }
-    if options.network != Network::Host {
-        namespaces.push("network");
-    }
-    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
     let rlimits: Vec<Value> = options
         .ulimits
         .iter()
         .map(|limit| json!({ "type": limit.name, "soft": limit.soft, "hard": limit.hard }))
         .collect();
-    // Ports below 1024 and ping for every user of the container: its network is its own.
-    let sysctl = if options.network == Network::Host {
-        json!({})
-    } else {
-        json!({
-            "net.ipv4.ip_unprivileged_port_start": "0",
-            "net.ipv4.ping_group_range": "0 2147483647",
-        })
-    };
     let filter = (!options.privileged && !options.unconfined).then(|| seccomp::default_for(&capabilities));
     let value = json!({
         "ociVersion": "1.2.0",
         "root": { "path": "rootfs", "readonly": options.read_only },
-        "hostname": if options.machines_hostname { None } else { Some(&hostname) },
+        "hostname": if machines_hostname { None } else { Some(&hostname) },
+        "domainname": options.domainname,
         "process": {
             "terminal": options.tty,
-            "user": { "uid": 0, "gid": 0, "username": user },
+            "user": { "uid": 0, "gid": 0, "username": user, "additionalGids": options.groups },
             "args": args,
             "env": environment(&defaults, options, &hostname),
             "cwd": workdir,
@@ -247,19 +234,31 @@ pub fn spec(image: &ImageConfig, options: &Options, id: &str) -> Result<Spec, Ba
             },
             "rlimits": rlimits,
             "noNewPrivileges": !options.privileged,
+            "oomScoreAdj": options.oom_score,
         },
         "mounts": mounts(options)?,
         "linux": {
-            "namespaces": namespaces,
+            "namespaces": namespaces::listed(options),
             "maskedPaths": masked,
             "readonlyPaths": read_only,
-            "resources": resources(options),
+            "resources": options.limits.resources(),
             "devices": devices(options)?,
-            "sysctl": sysctl,
+            "sysctl": sysctls(options),
             "seccomp": filter,
         },
     });
     Ok(serde_json::from_value(value)?)
+}
+
+/// Ports below 1024 and ping for every user of the container, if its network is its own; then what was asked for.
+fn sysctls(options: &Options) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    if options.network != Network::Host {
+        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+        all.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+    }
+    all.extend(options.sysctls.clone());
+    all
 }
 
 fn command(defaults: &image::Defaults, options: &Options) -> Result<Vec<String>, BadOptions> {
@@ -315,10 +314,14 @@ fn mounts(options: &Options) -> Result<Vec<Value>, BadOptions> {
             "devpts",
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
-        if options.machines_ipc {
-            mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
-        } else {
-            mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])
+        match options.namespaces.ipc {
+            Origin::Machine => {
+                mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])
+            }
+            // With another's, the other's takes the place of this one.
+            Origin::Own | Origin::Container(_) => {
+                mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])
+            }
         },
         mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys]),
@@ -345,24 +348,6 @@ fn mounts(options: &Options) -> Result<Vec<Value>, BadOptions> {
 
 fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({ "destination": target, "type": kind, "source": source, "options": options })
-}
-
-/// The limits among the options, as the configuration has them.
-#[must_use]
-pub fn resources(options: &Options) -> Value {
-    let mut resources = serde_json::Map::new();
-    if let Some(bytes) = options.memory {
-        resources.insert("memory".to_owned(), json!({ "limit": bytes }));
-    }
-    if let Some(cpus) = options.cpus {
-        #[expect(clippy::cast_possible_truncation, reason = "bounded by the command line to what fits")]
-        let quota = (cpus * 100_000.0) as i64;
-        resources.insert("cpu".to_owned(), json!({ "quota": quota, "period": 100_000 }));
-    }
-    if let Some(limit) = options.pids {
-        resources.insert("pids".to_owned(), json!({ "limit": limit }));
-    }
-    Value::Object(resources)
 }
 
 fn devices(options: &Options) -> Result<Vec<Value>, BadOptions> {

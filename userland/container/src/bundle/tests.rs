@@ -1,5 +1,6 @@
 //! What an image and the options of a run become.
 
+use super::limits::Limits;
 use super::*;
 
 fn image() -> ImageConfig {
@@ -50,7 +51,8 @@ fn paths_that_climb_are_refused() {
 
 #[test]
 fn limits_reach_the_configuration() {
-    let options = Options { memory: Some(1 << 20), cpus: Some(0.5), pids: Some(7), ..Options::default() };
+    let limits = Limits { memory: Some(1 << 20), cpus: Some(0.5), pids: Some(7), ..Limits::default() };
+    let options = Options { limits, ..Options::default() };
     let spec = spec(&image(), &options, "id").unwrap();
     let resources = spec.linux().as_ref().unwrap().resources().clone().unwrap();
     assert_eq!(resources.memory().as_ref().unwrap().limit(), Some(1 << 20));

@@ -77,6 +77,10 @@ pub fn dockerd(args: Vec<OsString>) -> ExitCode {
             }
         },
         None => {
+            // What one before us left half made when it was killed.
+            if let Err(error) = places.containers().clear() {
+                eprintln!("dockerd: {error}");
+            }
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build();
             let served = match runtime {

@@ -49,6 +49,12 @@ pub enum ExtractError {
         /// Its kind.
         kind: EntryType,
     },
+    /// It would take the place of a directory.
+    #[error("cannot overwrite directory {0:?} with non-directory")]
+    Directory(PathBuf),
+    /// It would be a directory in the place of something else.
+    #[error("cannot overwrite non-directory {0:?} with directory")]
+    NoDirectory(PathBuf),
     /// More than allowed.
     #[error("it unpacks to more than {limit} {what}: refused as a bomb")]
     Bomb {
@@ -76,6 +82,8 @@ pub(super) struct Extractor<'a> {
     limits: Limits,
     /// Whether names can be whiteouts: in a layer.
     whiteouts: bool,
+    /// Whether a directory may become something else, and something else a directory.
+    keep_kinds: bool,
     /// Directories whose times are set last, since writing into them changes them.
     times: Vec<(PathBuf, Timestamps)>,
     buffer: Vec<u8>,
@@ -97,12 +105,14 @@ impl<'a> Extractor<'a> {
         recorder: Shared<'a>,
     ) -> Result<Self, ExtractError> {
         let root = root.try_clone_to_owned().map_err(ExtractError::Archive)?;
-        Ok(Self { root, recorder, limits, whiteouts: true, times: Vec::new(), buffer: vec![0; COPY_BUFFER] })
+        let (times, buffer) = (Vec::new(), vec![0; COPY_BUFFER]);
+        Ok(Self { root, recorder, limits, whiteouts: true, keep_kinds: false, times, buffer })
     }
 
-    /// The same for an archive that is no layer: every name is a plain one.
-    pub(super) fn plain(self) -> Self {
-        Self { whiteouts: false, ..self }
+    /// The same for an archive that is no layer: every name is a plain one. With `keep_kinds` a directory that is
+    /// there stays one, and what is none does not become one.
+    pub(super) fn plain(self, keep_kinds: bool) -> Self {
+        Self { whiteouts: false, keep_kinds, ..self }
     }
 
     /// Takes all entries, and hands the reader back for what follows the archive.
@@ -167,6 +177,9 @@ impl<'a> Extractor<'a> {
             let path = path.clone();
             move |error: Errno| write_error(operation, &path, error)
         };
+        if self.keep_kinds {
+            refuse_other_kind(&parent, &name, &path, kind)?;
+        }
         if kind == EntryType::Directory {
             if make_room_for_dir(&parent, &name).map_err(wrote("replace"))? {
                 self.recorder.borrow_mut().give_up();
@@ -401,6 +414,22 @@ fn parse_time(text: &str) -> Option<Timespec> {
         nanos = 0;
     }
     Some(Timespec { tv_sec: seconds, tv_nsec: nanos })
+}
+
+/// An error if what is called `name` is a directory and is not to be one, or the other way round.
+fn refuse_other_kind(
+    parent: &OwnedFd,
+    name: &OsStr,
+    path: &Path,
+    wanted: EntryType,
+) -> Result<(), ExtractError> {
+    let Ok(found) = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+    let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
+    match (is_directory, wanted == EntryType::Directory) {
+        (true, false) => Err(ExtractError::Directory(path.to_owned())),
+        (false, true) => Err(ExtractError::NoDirectory(path.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// Sees to it that `name` is a directory of its own, keeping one that is there. Returns whether it was a file.

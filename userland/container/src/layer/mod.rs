@@ -152,18 +152,18 @@ fn drain(reader: &mut impl Read, limit: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Unpacks an archive of files into a directory that may have some already: those of the same name are replaced.
-/// It may be compressed with gzip.
+/// Unpacks an archive of files into a directory that may have some already: those of the same name are replaced,
+/// with `keep_kinds` only directories by directories and others by others. It may be compressed with gzip.
 ///
 /// # Errors
 /// When an entry must not or cannot be written; those before it are there then.
-pub fn unpack_files(input: impl Read, limits: Limits, dir: impl AsFd) -> io::Result<()> {
+pub fn unpack_files(input: impl Read, limits: Limits, keep_kinds: bool, dir: impl AsFd) -> io::Result<()> {
     let mut input = io::BufReader::new(input);
     let gzip = io::BufRead::fill_buf(&mut input)?.starts_with(&[0x1f, 0x8b]);
     let plain: Box<dyn Read + '_> =
         if gzip { Box::new(flate2::read::MultiGzDecoder::new(input)) } else { Box::new(input) };
     let mut extractor =
-        Extractor::new(dir.as_fd(), limits, Recorder::new(None)).map_err(io::Error::other)?.plain();
+        Extractor::new(dir.as_fd(), limits, Recorder::new(None)).map_err(io::Error::other)?.plain(keep_kinds);
     extractor.run(Metered::new(plain)).map(drop).map_err(io::Error::other)
 }
 

@@ -39,7 +39,8 @@ pub enum Reach {
     Resolver,
 }
 
-/// Writes them and adds them to the configuration, unless something else is to be mounted there.
+/// Writes them and adds them to the configuration, unless something else is to be mounted there. `shared` is the
+/// directory of the container whose network this one is in.
 ///
 /// # Errors
 /// When they cannot be written.
@@ -49,6 +50,7 @@ pub fn add(
     record: &Record,
     names: &Names,
     network: (Option<&Namespace>, Reach),
+    shared: Option<&Path>,
 ) -> io::Result<()> {
     let hostname = spec.hostname().clone().unwrap_or_else(|| record.short_id().to_owned());
     let machine = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
@@ -63,9 +65,17 @@ pub fn add(
         if mounts.iter().any(|mount| mount.destination() == &target) {
             continue;
         }
-        let path = dir.join(name);
-        fs::write(&path, text)?;
-        set_readable(&path)?;
+        // Who is in another's network has the other's names.
+        let others = shared.map(|dir| dir.join(name)).filter(|path| path.exists());
+        let path = match others {
+            Some(path) => path,
+            None => {
+                let path = dir.join(name);
+                fs::write(&path, text)?;
+                set_readable(&path)?;
+                path
+            }
+        };
         let access =
             if spec.root().as_ref().is_some_and(|root| root.readonly() == Some(true)) { "ro" } else { "rw" };
         let mount: Mount = serde_json::from_value(json!({

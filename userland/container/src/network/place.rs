@@ -31,7 +31,7 @@ impl Place {
     ) -> Result<Self, NetworkError> {
         let namespace = namespace::connect(networks, containers, record, wanted)?;
         let mut place = Self { namespace, resolver: None, serving: None, names };
-        match place.furnish(networks, containers, record, spec) {
+        match place.furnish(networks, containers, record, (wanted, spec)) {
             Ok(()) => Ok(place),
             Err(error) => {
                 place.leave(networks, containers, &record.id);
@@ -45,8 +45,16 @@ impl Place {
         networks: &Networks,
         containers: &Containers,
         record: &Record,
-        spec: &mut Spec,
+        (wanted, spec): (&Wanted, &mut Spec),
     ) -> Result<(), NetworkError> {
+        let shared = match wanted {
+            Wanted::Shared(other) => Some(containers.dir(&containers.find(other)?.record.id)),
+            _ => None,
+        };
+        if let Some(name) = shared.as_ref().and_then(|dir| std::fs::read_to_string(dir.join("hostname")).ok())
+        {
+            spec.set_hostname(spec.hostname().as_ref().map(|_| name.trim_end().to_owned()));
+        }
         let reach = match &self.namespace {
             None => Reach::Machine,
             Some(namespace) if namespace.has_names(networks) => {
@@ -56,7 +64,7 @@ impl Place {
             Some(_) => Reach::Network,
         };
         let dir = containers.dir(&record.id);
-        etc_files::add(spec, &dir, record, &self.names, (self.namespace.as_ref(), reach))
+        etc_files::add(spec, &dir, record, &self.names, (self.namespace.as_ref(), reach), shared.as_deref())
             .map_err(|source| NetworkError::Io { path: dir, source })?;
         if let Some(namespace) = &self.namespace {
             namespace.enter(spec);

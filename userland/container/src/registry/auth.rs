@@ -183,16 +183,22 @@ impl Credentials {
     }
 }
 
+/// Where the user's credentials are kept, as Docker does.
+#[must_use]
+pub fn config_file() -> PathBuf {
+    match std::env::var_os("DOCKER_CONFIG") {
+        Some(dir) => PathBuf::from(dir).join("config.json"),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
+            .join(".docker/config.json"),
+    }
+}
+
 /// The credentials for this registry, if the user has any.
 ///
 /// # Errors
 /// When the file is there but cannot be read.
 pub fn credentials(endpoint: &str) -> Result<Option<Credentials>, AuthError> {
-    let path = match std::env::var_os("DOCKER_CONFIG") {
-        Some(dir) => PathBuf::from(dir).join("config.json"),
-        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into()))
-            .join(".docker/config.json"),
-    };
+    let path = config_file();
     let bad = |why: String| AuthError::Credentials { path: path.display().to_string(), why };
     let text = match std::fs::read(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod config;
 pub mod http;
+pub mod login;
 pub mod manifest;
 pub mod upload;
 
@@ -151,19 +152,29 @@ impl Registry {
         trust: &Trust,
         access: Access,
     ) -> Result<Self, RegistryError> {
+        Self::open(endpoint, reference.repository(), trust, access).await
+    }
+
+    async fn open(
+        endpoint: &str,
+        repository: &str,
+        trust: &Trust,
+        access: Access,
+    ) -> Result<Self, RegistryError> {
         let endpoint = endpoint.to_owned();
         let http =
             client(&endpoint).map_err(|source| RegistryError::Http { registry: endpoint.clone(), source })?;
         let mut registry = Self {
             http,
             endpoint,
-            repository: reference.repository().to_owned(),
+            repository: repository.to_owned(),
             scheme: "https",
             access,
             authorization: Mutex::default(),
         };
         let ping = match registry.ping().await {
-            Err(secure) if trust.allows_plain_http(&registry.endpoint) => {
+            // Whoever speaks TLS is not spoken to in the clear.
+            Err(secure) if !secure.is_of_a_stranger() && trust.allows_plain_http(&registry.endpoint) => {
                 registry.scheme = "http";
                 // If neither works, the secure attempt tells more unless nobody speaks TLS there.
                 registry.ping().await.map_err(|plain| if secure.is_tls() { plain } else { secure })
@@ -217,7 +228,7 @@ impl Registry {
     /// A connection that breaks or stalls is opened again with a `Range` from where it ended.
     ///
     /// # Errors
-    /// When the registry fails more often than we are willing to ask again, or sends more than announced.
+    /// When the registry fails more often in one place than we are willing to ask again, or sends more than announced.
     pub async fn stream(
         &self,
         descriptor: &Descriptor,
@@ -227,7 +238,12 @@ impl Registry {
         let mut sent: u64 = 0;
         let mut attempt = 0;
         loop {
-            match self.stream_from(&path, descriptor.size(), &mut sent, chunks).await {
+            let before = sent;
+            let done = self.stream_from(&path, descriptor.size(), &mut sent, chunks).await;
+            if sent > before {
+                attempt = 0;
+            }
+            match done {
                 Ok(()) => return Ok(()),
                 Err(RegistryError::Http { registry, source }) if source.may_pass() && attempt < RESUMES => {
                     attempt += 1;
@@ -406,7 +422,11 @@ impl Registry {
                 .ok_or_else(|| denied("no credentials for it in /root/.docker/config.json".to_owned()))?,
             Challenge::Bearer { realm, service } => {
                 let verbs = if self.access.push { "pull,push" } else { "pull" };
-                let mut scopes = vec![format!("repository:{}:{verbs}", self.repository)];
+                let mut scopes = Vec::new();
+                // Who only logs in asks for no repository.
+                if !self.repository.is_empty() {
+                    scopes.push(format!("repository:{}:{verbs}", self.repository));
+                }
                 scopes.extend(self.access.mounts.iter().map(|other| format!("repository:{other}:pull")));
                 let service = service.as_deref();
                 auth::token(&self.http, self.scheme, &realm, service, &scopes, credentials.as_ref())

@@ -77,49 +77,70 @@ impl Registry {
     /// # Errors
     /// When the registry does not take it, or the connection breaks more often than we are willing to mend it.
     pub async fn upload(&self, blob: &Blob, sent: &mut dyn FnMut(u64)) -> Result<(), RegistryError> {
-        let start = self.url("blobs/uploads/")?;
-        let response = self.ask(&Method::POST, &start, HeaderMap::new(), &Content::Empty).await?;
-        if response.status() != StatusCode::ACCEPTED {
-            return Err(self.refused("the upload of a layer", response).await);
-        }
-        let mut url = self.upload_url(&start, &response)?;
-        let mut at = 0;
-        let mut attempt = 0;
-        while blob.size - at > PIECE {
+        let (mut url, mut at) = (self.begin_upload().await?, 0);
+        let (mut furthest, mut attempt) = (0, 0);
+        loop {
             match self.send_piece(&url, blob, at).await {
-                Ok(next) => {
-                    (url, at, attempt) = (next, at + PIECE, 0);
+                Ok(None) => break,
+                Ok(Some(next)) => {
+                    (url, at) = (next, at + PIECE);
                     sent(at);
                 }
                 Err(RegistryError::Http { source, .. }) if source.may_pass() && attempt < RESUMES => {
                     attempt += 1;
                     tokio::time::sleep(std::time::Duration::from_millis(200 << attempt)).await;
-                    (url, at) = self.progress(&url, blob.size).await?;
+                    // What was lost may have been the answer to the last piece.
+                    if self.has_blob(&blob.digest).await.unwrap_or(false) {
+                        break;
+                    }
+                    (url, at) = match self.progress(&url, blob.size).await {
+                        Ok(there) => there,
+                        // A registry that gives up what was interrupted has all of it sent again.
+                        Err(_) => (self.begin_upload().await?, 0),
+                    };
                 }
                 Err(error) => return Err(error),
             }
-        }
-        let end = url.with(&format!("digest={}", blob.digest)).map_err(|source| self.http_error(source))?;
-        let rest = Content::Part { file: Arc::clone(&blob.file), from: at, length: blob.size - at };
-        let response = self.ask(&Method::PUT, &end, octets(), &rest).await?;
-        if response.status() != StatusCode::CREATED {
-            return Err(self.refused("the upload of a layer", response).await);
+            if at > furthest {
+                (furthest, attempt) = (at, 0);
+            }
         }
         sent(blob.size);
         Ok(())
     }
 
-    async fn send_piece(&self, url: &Url, blob: &Blob, at: u64) -> Result<Url, RegistryError> {
-        let mut headers = octets();
-        if let Ok(range) = HeaderValue::from_str(&format!("{at}-{}", at + PIECE - 1)) {
-            headers.insert(hyper::header::CONTENT_RANGE, range);
-        }
-        let piece = Content::Part { file: Arc::clone(&blob.file), from: at, length: PIECE };
-        let response = self.ask(&Method::PATCH, url, headers, &piece).await?;
+    async fn begin_upload(&self) -> Result<Url, RegistryError> {
+        let start = self.url("blobs/uploads/")?;
+        let response = self.ask(&Method::POST, &start, HeaderMap::new(), &Content::Empty).await?;
         if response.status() != StatusCode::ACCEPTED {
             return Err(self.refused("the upload of a layer", response).await);
         }
-        self.upload_url(url, &response)
+        self.upload_url(&start, &response)
+    }
+
+    /// Sends what comes at this place; returns where the next piece goes, or nothing when that was the last.
+    async fn send_piece(&self, url: &Url, blob: &Blob, at: u64) -> Result<Option<Url>, RegistryError> {
+        let left = blob.size - at;
+        let last = left <= PIECE;
+        let length = left.min(PIECE);
+        let piece = Content::Part { file: Arc::clone(&blob.file), from: at, length };
+        let mut headers = octets();
+        let (method, url) = if last {
+            let end =
+                url.with(&format!("digest={}", blob.digest)).map_err(|source| self.http_error(source))?;
+            (Method::PUT, end)
+        } else {
+            if let Ok(range) = HeaderValue::from_str(&format!("{at}-{}", at + length - 1)) {
+                headers.insert(hyper::header::CONTENT_RANGE, range);
+            }
+            (Method::PATCH, url.clone())
+        };
+        let response = self.ask(&method, &url, headers, &piece).await?;
+        match (response.status(), last) {
+            (StatusCode::CREATED, true) => Ok(None),
+            (StatusCode::ACCEPTED, false) => self.upload_url(&url, &response).map(Some),
+            _ => Err(self.refused("the upload of a layer", response).await),
+        }
     }
 
     /// How far an upload got that was interrupted, and where it goes on.

@@ -21,6 +21,8 @@ const MESSAGE_LIMIT: usize = 8 << 10;
 pub enum Message {
     /// The terminal of the container.
     Terminal(OwnedFd),
+    /// A mount from another mount namespace.
+    Mount(OwnedFd),
     /// It cannot go on. The first number is the exit status that says so.
     Failed(u8, String),
     /// The parent is to run its hooks now, and to answer.
@@ -63,6 +65,14 @@ impl Channel {
     /// When the parent is gone.
     pub fn send_terminal(&self, terminal: &OwnedFd) -> io::Result<()> {
         self.send_with(b"t", terminal)
+    }
+
+    /// Sends a detached mount.
+    ///
+    /// # Errors
+    /// When the parent is gone.
+    pub fn send_mount(&self, mount: &OwnedFd) -> io::Result<()> {
+        self.send_with(b"m", mount)
     }
 
     /// Sends these bytes with a descriptor.
@@ -185,6 +195,7 @@ impl Channel {
             };
             return Ok(match (bytes.first().filter(|_| length > 0), fd) {
                 (Some(b't'), Some(terminal)) => Message::Terminal(terminal),
+                (Some(b'm'), Some(mount)) => Message::Mount(mount),
                 (Some(b'h'), _) => Message::Hooks,
                 (Some(b'w'), _) => Message::Waits,
                 (Some(b'g'), _) => Message::Go,

@@ -16,7 +16,7 @@ use super::cgroup::Cgroup;
 use super::channel::{self, Channel, Message};
 use super::process::{Program, StartError, limit};
 use super::relay::{Output, Relay};
-use super::{Born, RunError, exit_status, inside, set_oom_score, step, terminal};
+use super::{Born, RunError, exit_status, inside, scheduling, set_oom_score, step, terminal};
 
 /// Where a process is to join, and how.
 pub struct Joining<'a> {
@@ -24,6 +24,8 @@ pub struct Joining<'a> {
     pub target: (OwnedFd, u32),
     /// Its program.
     pub program: &'a Program<'a>,
+    /// The container's configuration.
+    pub spec: &'a Spec,
     /// The cgroup to be in.
     pub cgroup: Option<&'a Cgroup>,
     /// Whether it dies with the runtime.
@@ -55,6 +57,8 @@ pub fn join(joining: Joining<'_>, connect: impl FnOnce() -> io::Result<()>) -> R
         // Moved in here, so that our process keeps no copy of the child's end.
         let child = child;
         let settled = set_up(&child, other_users, terminal, connect)
+            .and_then(|()| scheduling::set_surroundings(joining.spec))
+            .and_then(|()| scheduling::set_final_affinity(joining.program.process()))
             .map_err(|error| StartError::Setup("exec".to_owned(), error))
             .and_then(|()| joining.program.settle(joining.tied.then_some(&child)));
         let error = match settled {
@@ -118,7 +122,7 @@ pub fn run(target: (OwnedFd, u32), spec: &Spec, process: &Process, stdin: bool) 
         rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(io::Error::from),
     )?;
-    let joining = Joining { target, program: &program, cgroup: None, tied: true };
+    let joining = Joining { target, program: &program, spec, cgroup: None, tied: true };
     let born = join(joining, || {
         if !stdin {
             rustix::stdio::dup2_stdin(&null)?;

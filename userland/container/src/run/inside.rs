@@ -165,7 +165,7 @@ impl Inside<'_> {
             linux::loopback::up().map_err(|error| failed("loopback", error))?;
         }
         kernel.configure(self.spec)?;
-        super::scheduling::set_personality(self.spec).map_err(|error| failed("personality", error))?;
+        super::scheduling::set_surroundings(self.spec).map_err(|error| failed("scheduling", error))?;
         Ok(kernel.own_pid())
     }
 

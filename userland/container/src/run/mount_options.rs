@@ -47,9 +47,9 @@ const ATTRIBUTES: &[(&str, Attributes, bool)] = &[
     ("atime", Attributes::NO_ATIME, false),
     ("strictatime", Attributes::STRICT_ATIME, true),
     ("nostrictatime", Attributes::STRICT_ATIME, false),
-    // What a mount has without any of them.
+    // What a mount has without any of them; the kernel has had no other way since 2.6.30.
     ("relatime", Attributes::NONE, true),
-    ("norelatime", Attributes::STRICT_ATIME, true),
+    ("norelatime", Attributes::NONE, true),
 ];
 
 const PROPAGATIONS: &[(&str, Propagation)] = &[

@@ -203,7 +203,12 @@ pub(super) fn make_target(
     is_dir: bool,
     no_links: bool,
 ) -> Result<OwnedFd, MountError> {
-    let refused = |error| failed("resolve", path, error);
+    let refused = |error| match error {
+        Errno::LOOP | Errno::NOTDIR if no_links => {
+            failed("resolve", path, io::Error::other("it must be mounted on ordinary directory"))
+        }
+        error => failed("resolve", path, error),
+    };
     match open_path(root, path, no_links) {
         Ok(found) => return Ok(found),
         Err(Errno::NOENT) => {}

@@ -202,7 +202,11 @@ fn permitted(process: &Process) -> Capabilities {
 fn identity(root: impl AsFd, process: &Process) -> Result<Identity, StartError> {
     let user = process.user();
     match user.username() {
-        Some(name) => Ok(look_up(root, name)?),
+        Some(name) => {
+            let mut identity = look_up(root, name)?;
+            identity.groups.extend(user.additional_gids().iter().flatten());
+            Ok(identity)
+        }
         None => Ok(Identity {
             uid: user.uid(),
             gid: user.gid(),

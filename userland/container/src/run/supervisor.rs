@@ -8,12 +8,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
-use super::birth::Surroundings;
+use super::birth::{Surroundings, has};
 use super::cgroup::{Cgroup, unit, v2};
 use super::channel::Message;
 use super::inside::{Inside, Life};
+use super::neighbour::Neighbours;
 use super::process::Program;
 use super::relay::{Output, Relay};
 use super::root::Root;
@@ -37,6 +38,7 @@ pub struct Running {
     state: State,
     id: String,
     cgroup: Option<Cgroup>,
+    shares_processes: bool,
 }
 
 /// Starts a container that the caller owns, and returns when its program runs.
@@ -49,7 +51,7 @@ pub fn start(
     containers: &Containers,
     record: &Record,
     spec: &Spec,
-    streams: Streams,
+    (streams, neighbours): (Streams, &Neighbours),
 ) -> Result<Running, RunError> {
     let process = spec.process().as_ref().ok_or(RunError::NoProcess)?;
     let dir = containers.dir(&record.id);
@@ -66,8 +68,8 @@ pub fn start(
         program: &program,
         init: record.init,
         cgroup: cgroup.as_ref(),
-        prepared: &[],
-        waits_for_parent: needs_parent(&surroundings, cgroup.as_ref(), None),
+        prepared: neighbours.mounts(),
+        waits_for_parent: needs_parent(&surroundings, cgroup.as_ref(), process.oom_score_adj()),
         keyring: true,
         life: Life::Tied,
     };
@@ -92,6 +94,7 @@ pub fn start(
         state,
         id: record.id.clone(),
         cgroup: cgroup.clone(),
+        shares_processes: !has(spec, LinuxNamespaceType::Pid, false),
     };
     containers.set_state(&record.id, &running.state)?;
     loop {
@@ -139,8 +142,11 @@ impl Running {
     }
 
     fn clear(&self) {
-        // Its processes died with the pid namespace; what cannot be removed goes with the unit.
+        // Its processes died with the pid namespace, if that was its own; what cannot be removed goes with the unit.
         if let Some(cgroup) = &self.cgroup {
+            if self.shares_processes {
+                cgroup.kill();
+            }
             let _ = cgroup.remove();
         }
     }

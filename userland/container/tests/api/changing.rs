@@ -72,7 +72,7 @@ fn what_can_change_of_a_container_does() {
     let told = world.done(&["inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "box"]);
     assert_eq!(told, "67108864 50");
     assert!(world.refused(&["update", "--memory", "1m", "box"]).contains("6MB"));
-    assert!(world.refused(&["update", "--cpu-shares", "7", "box"]).contains("not supported"));
+    assert!(world.refused(&["update", "--cpu-rt-period", "7", "box"]).contains("not supported"));
     world.done(&["update", "--restart", "on-failure:1", "box"]);
     let first = world.done(&["inspect", "-f", "{{.State.Pid}}", "box"]);
     assert!(std::process::Command::new("kill").args(["-KILL", &first]).status().unwrap().success());
@@ -114,7 +114,7 @@ fn what_is_the_machines_is_shown_where_asked() {
     assert_eq!(seen(&["--volumes-from", "holder:ro"], "rm /shared/f || echo kept"), "kept");
     let said = world.refused(&["run", "--rm", "--device", "/etc/passwd", IMAGE, "true"]);
     assert!(said.contains("not a device node"), "{said}");
-    for refused in [["--pid", "host"], ["--ipc", "container:holder"], ["--security-opt", "apparmor=x"]] {
+    for refused in [["--runtime", "kata"], ["--cgroup-parent", "/x"], ["--security-opt", "apparmor=x"]] {
         let said = world.refused(&["run", "--rm", refused[0], refused[1], IMAGE, "true"]);
         assert!(said.contains("not supported"), "{refused:?}: {said}");
     }

@@ -49,6 +49,14 @@ fn files_go_in_and_out() {
             world.refused(&["cp", "box:/nothing", &path("x")]).contains("Could not find the file /nothing")
         );
         assert!(world.refused(&["cp", &path("one"), "box:/no/such/"]).contains("o such"));
+        // A directory stays one, and a file does not become one.
+        std::fs::create_dir_all(here.join("kinds/tree")).unwrap();
+        world.done(&["cp", &path("kinds"), "box:/d"]);
+        std::fs::remove_dir(here.join("kinds/tree")).unwrap();
+        std::fs::write(here.join("kinds/tree"), "").unwrap();
+        let said = world.refused(&["cp", &path("kinds"), "box:/d"]);
+        assert!(said.contains("cannot overwrite directory"), "{said}");
+        std::fs::remove_dir_all(here.join("kinds")).unwrap();
     }
     world.done(&["start", "box"]);
     assert_eq!(world.done(&["exec", "box", "cat", "/d/down.txt", "/vol/one"]), "1\n1");

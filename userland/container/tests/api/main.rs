@@ -6,10 +6,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
+mod beside;
 mod changing;
 mod copying;
 mod faults;
 mod joining;
+mod sharing;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,21 +33,27 @@ fn storage() -> &'static Path {
     })
 }
 
-/// The stock command.
+/// The stock command: the one that is installed, or Debian's.
 fn docker() -> &'static Path {
     static DOCKER: OnceLock<PathBuf> = OnceLock::new();
     DOCKER.get_or_init(|| {
-        for known in ["/usr/local/bin/docker", "/usr/bin/docker"] {
-            if Path::new(known).exists() {
-                return known.into();
-            }
-        }
+        let known = ["/usr/local/bin/docker", "/usr/bin/docker"].map(PathBuf::from);
+        known.into_iter().find(|path| path.exists()).unwrap_or_else(|| debians().join("usr/bin/docker"))
+    })
+}
+
+/// The files of Debian's package docker.io, which is not installed for that.
+fn debians() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker.io");
-        std::fs::create_dir_all(&dir).unwrap();
-        let script = "apt-get download docker.io && dpkg-deb -x docker.io_*.deb .";
-        let got = Command::new("sh").args(["-c", script]).current_dir(&dir).status().unwrap();
-        assert!(got.success(), "no docker command, and docker.io cannot be downloaded");
-        dir.join("usr/bin/docker")
+        if !dir.join("usr/sbin/dockerd").exists() {
+            std::fs::create_dir_all(&dir).unwrap();
+            let script = "apt-get download docker.io && dpkg-deb -x docker.io_*.deb .";
+            let got = Command::new("sh").args(["-c", script]).current_dir(&dir).status().unwrap();
+            assert!(got.success(), "docker.io cannot be downloaded");
+        }
+        dir
     })
 }
 
@@ -59,6 +67,11 @@ struct World {
 
 impl World {
     fn new(name: &str) -> World {
+        World::served_by(name, serve)
+    }
+
+    /// A machine with this server on it, which is told its network namespace and its directory.
+    fn served_by(name: &str, serve: impl Fn(&str, &Path) -> Child) -> World {
         let dir = tempfile::tempdir().unwrap();
         let namespace = format!("api{}{name}", std::process::id());
         for command in [format!("netns add {namespace}"), format!("-n {namespace} link set lo up")] {
@@ -141,12 +154,16 @@ fn serve(namespace: &str, dir: &Path) -> Child {
     std::fs::create_dir_all(dir.join("run")).unwrap();
     server.arg("-H").arg(format!("unix://{}/docker.sock", dir.display()));
     let server = server.stdin(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    comes_up(dir);
+    server
+}
+
+fn comes_up(dir: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
     while std::os::unix::net::UnixStream::connect(dir.join("docker.sock")).is_err() {
         assert!(Instant::now() < deadline, "the server does not come up");
         std::thread::sleep(Duration::from_millis(20));
     }
-    server
 }
 
 impl Drop for World {

@@ -34,14 +34,21 @@ impl World {
 
     /// With more lines in the registry's configuration; `DIR` in them is the world's directory.
     pub fn with(more: &str) -> Self {
+        Self::prepared(|_| {}, "", more)
+    }
+
+    /// The same, with more words about HTTP, after something was done in its directory.
+    pub fn prepared(prepare: impl Fn(&Path), http: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
         let own = dir.path().join("registry");
         done(Command::new("cp").arg("-a").arg(storage()).arg(&own));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = dir.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: 127.0.0.1:{port}}}\n\
+            "version: 0.1\nlog: {{level: error}}\nhttp: {{addr: 127.0.0.1:{port}{}}}\n\
              storage:\n  filesystem: {{rootdirectory: {}}}\n  delete: {{enabled: true}}\n{}",
+            http.replace("DIR", &dir.path().display().to_string()),
             own.display(),
             more.replace("DIR", &dir.path().display().to_string())
         );

@@ -47,6 +47,12 @@ const ROWS: &[Row] = &[
         "grep -E 'Cap(Eff|Bnd)' /proc/self/status",
         "CapEff:\t0000000000000000\nCapBnd:\t0000000000000000",
     ),
+    (
+        "memory policy",
+        &[("/linux/memoryPolicy", r#"{"mode":"MPOL_BIND","nodes":"0","flags":["MPOL_F_STATIC_NODES"]}"#)],
+        "grep -m 1 -o 'bind=static:0' /proc/self/numa_maps",
+        "bind=static:0",
+    ),
     ("noNewPrivileges", &[], "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1"),
     (
         "no noNewPrivileges",

@@ -139,6 +139,26 @@ fn others_join_by_exec() {
     assert_eq!(bundle.must(&["list", "-q"]), id);
 }
 
+/// What a container's processes have in common holds for those that join it, too.
+#[test]
+fn who_joins_is_as_the_others_are() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.set("/linux/personality", json!({ "domain": "LINUX32" }));
+    bundle.set("/process/execCPUAffinity", json!({ "initial": "0", "final": "0" }));
+    bundle.script("sleep 1000");
+    bundle.create();
+    let id = bundle.id.clone();
+    bundle.must(&["start", &id]);
+    assert_eq!(bundle.must(&["exec", &id, "busybox", "uname", "-m"]), "i686");
+    let allowed = "grep Cpus_allowed_list /proc/self/status";
+    assert_eq!(bundle.must(&["exec", &id, "sh", "-c", allowed]), "Cpus_allowed_list:\t0");
+    let (_, _, told) = bundle.output(&["--debug", "exec", &id, "true"]);
+    assert!(told.contains("affinity: 0x1"), "{told}");
+    // One variable of a name: what the caller says.
+    assert_eq!(bundle.must(&["exec", "-e", "PATH=/bin:/x", &id, "env"]).matches("PATH=").count(), 1);
+    assert!(bundle.must(&["exec", "-e", "PATH=/bin:/x", &id, "env"]).contains("PATH=/bin:/x"));
+}
+
 #[test]
 fn paused_and_resumed() {
     let Some(mut bundle) = Bundle::new() else { return };

@@ -20,6 +20,20 @@ use super::super::answer::{Answer, json_ok};
 
 const OPAQUE: &str = "trusted.overlay.opaque";
 
+/// What is put there for mounts before a container begins; the container did not change that.
+const FOR_MOUNTS: [&str; 10] = [
+    "dev",
+    "dev/console",
+    "dev/pts",
+    "dev/shm",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/mtab",
+    "etc/resolv.conf",
+    "proc",
+    "sys",
+];
+
 /// What became of a file; the numbers are Docker's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -47,7 +61,14 @@ fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-fn walk(dir: BorrowedFd<'_>, path: &Path, layers: &[File], all: &mut Vec<(PathBuf, Kind)>) -> io::Result<()> {
+/// Returns whether there is nothing but what was put there for mounts.
+fn walk(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    layers: &[File],
+    all: &mut Vec<(PathBuf, Kind)>,
+) -> io::Result<bool> {
+    let (before, mut for_mounts) = (all.len(), false);
     for entry in Dir::read_from(dir)? {
         let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
         if name == "." || name == ".." {
@@ -61,14 +82,22 @@ fn walk(dir: BorrowedFd<'_>, path: &Path, layers: &[File], all: &mut Vec<(PathBu
             all.extend(was.then_some((here, Kind::Deleted)));
             continue;
         }
+        if !was && FOR_MOUNTS.iter().any(|one| here == Path::new(one)) {
+            for_mounts = true;
+            continue;
+        }
         all.push((here.clone(), if was { Kind::Modified } else { Kind::Added }));
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let Ok(inner) = openat(dir, &name, flags, Mode::empty()) else { continue };
-            walk(inner.as_fd(), &here, layers, all)?;
+            let at = all.len();
+            if walk(inner.as_fd(), &here, layers, all)? {
+                all.truncate(at - 1);
+                for_mounts = true;
+            }
         }
     }
-    Ok(())
+    Ok(for_mounts && all.len() == before)
 }
 
 /// Whether the image has something at this path.

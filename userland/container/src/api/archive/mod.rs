@@ -39,8 +39,9 @@ pub async fn archive(api: &Arc<Api>, method: &Method, name: &str, request: Reque
         "HEAD" => blocking(api, move |api| head(api, &name, &path)).await,
         "GET" => blocking(api, move |api| get(api, &name, &path)).await,
         "PUT" => {
+            let keep_kinds = request.flag("noOverwriteDirNonDir");
             let from = request.reader();
-            blocking(api, move |api| put(api, &name, &path, from)).await
+            blocking(api, move |api| put(api, &name, &path, from, keep_kinds)).await
         }
         _ => Err(Failure::missing("page not found")),
     }
@@ -98,7 +99,7 @@ pub fn export(api: &Api, name: &str) -> Answer {
     Ok(response)
 }
 
-fn put(api: &Api, name: &str, path: &str, from: Chunks) -> Answer {
+fn put(api: &Api, name: &str, path: &str, from: Chunks, keep_kinds: bool) -> Answer {
     let containers = api.containers();
     let container = containers.find(name)?;
     if Settings::of(&containers, &container.record).typed().1.readonly_rootfs {
@@ -109,6 +110,7 @@ fn put(api: &Api, name: &str, path: &str, from: Chunks) -> Answer {
         io::ErrorKind::NotADirectory => Failure::bad("extraction point is not a directory"),
         _ => not_found(path, name, &error),
     })?;
-    unpack_files(from, Limits::default(), dir).map_err(|error| Failure::bad(error.to_string()))?;
+    unpack_files(from, Limits::default(), keep_kinds, dir)
+        .map_err(|error| Failure::bad(error.to_string()))?;
     empty(StatusCode::OK)
 }

@@ -237,8 +237,13 @@ mod tests {
         let packer = Packer::new(&mut bytes);
         packer.pack(parent.as_fd(), OsStr::new("from"), b"other").unwrap().finish().unwrap();
         assert_eq!(bytes.len() % 512, 0);
-        crate::layer::unpack_files(&bytes[..], crate::layer::Limits::default(), File::open(&to).unwrap())
-            .unwrap();
+        crate::layer::unpack_files(
+            &bytes[..],
+            crate::layer::Limits::default(),
+            false,
+            File::open(&to).unwrap(),
+        )
+        .unwrap();
         let to = to.join("other");
         assert_eq!(std::fs::read_to_string(to.join("again")).unwrap(), "x".repeat(700));
         assert_eq!(std::fs::read_link(to.join("link")).unwrap().as_os_str().len(), 130);

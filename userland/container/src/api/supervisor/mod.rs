@@ -26,6 +26,7 @@ use super::settings::{Host, Settings};
 use super::{Events, frame, inspect};
 use crate::cli::{CliError, Places};
 use crate::network::place::Place;
+use crate::run::neighbour::Neighbours;
 use crate::run::{self, RunError, guard};
 use crate::state::{Containers, Owner, Record, StateError, now};
 use keeper::{Client, Keeper};
@@ -179,12 +180,14 @@ impl Supervisor<'_> {
             let usage = |text| CliError::Usage(format!("failed to set up container networking: {text}"));
             let wanted = self.settings.network().map_err(|failure| usage(failure.message))?;
             let wanted = (&wanted, self.host.names());
+            let namespaces = self.host.namespaces().map_err(|failure| CliError::Usage(failure.message))?;
+            let neighbours = Neighbours::join(self.containers, &namespaces, id, &mut spec)?;
             let place = Place::make(&networks, self.containers, self.record, wanted, &mut spec)
                 .map_err(|error| usage(error.to_string()))?;
             let mut streams = Streams::new(&config, self.record.tty).map_err(failed("streams"))?;
             let kept = streams.put_in_place().map_err(failed("streams"))?;
             let input = run::supervisor::Streams { stdin: config.open_stdin };
-            let running = run::supervisor::start(self.containers, self.record, &spec, input);
+            let running = run::supervisor::start(self.containers, self.record, &spec, (input, &neighbours));
             Ok::<_, CliError>((running, kept, streams, place))
         })();
         let (running, kept, streams, mut place) = match began {

@@ -25,7 +25,7 @@ pub struct Exec {
     /// Name or ID
     container: String,
     /// The command
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required = true, trailing_var_arg = true)]
     command: Vec<String>,
 }
 

@@ -5,6 +5,7 @@
 
 mod commit;
 mod exec;
+mod flags;
 mod gc;
 mod history;
 mod image;
@@ -13,6 +14,7 @@ mod import;
 mod info;
 mod inspect;
 mod load;
+mod login;
 mod logs;
 mod network;
 mod ps;
@@ -28,7 +30,7 @@ mod tag;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::{CliError, Places};
 pub(crate) use run::run_to_end;
@@ -67,6 +69,8 @@ enum Verb {
     Logs(logs::Logs),
     Inspect(inspect::Inspect),
     Network(network::Network),
+    Login(login::Login),
+    Logout(login::Logout),
     Info(info::Info),
     Version(info::Version),
     Gc(gc::Gc),
@@ -81,7 +85,14 @@ enum Verb {
 /// The applet.
 #[must_use]
 pub fn docker(args: Vec<OsString>) -> ExitCode {
-    let parsed = match Docker::try_parse_from(args) {
+    let words = match flags::plain(Docker::command(), args) {
+        Ok(words) => words,
+        Err(text) => {
+            eprintln!("{text}\nSee 'docker --help'.");
+            return ExitCode::from(125);
+        }
+    };
+    let parsed = match Docker::try_parse_from(words) {
         Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
@@ -113,6 +124,8 @@ pub fn docker(args: Vec<OsString>) -> ExitCode {
         Verb::Logs(verb) => verb.run(places),
         Verb::Inspect(verb) => verb.run(places),
         Verb::Network(verb) => verb.run(places),
+        Verb::Login(verb) => verb.run(),
+        Verb::Logout(verb) => verb.run(),
         Verb::Info(verb) => verb.run(places),
         Verb::Version(verb) => verb.run(places),
         Verb::Gc(verb) => verb.run(places),
@@ -153,7 +166,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Docker::command().debug_assert();
     }
 }

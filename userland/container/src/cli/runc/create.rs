@@ -49,7 +49,7 @@ pub struct Options {
     /// Join no keyring of its own
     #[arg(long)]
     pub no_new_keyring: bool,
-    /// Not here: the root is always pivoted
+    /// Taken, and without effect: the root is always pivoted, which is the stronger of the two
     #[arg(long, hide = true)]
     pub no_pivot: bool,
 }
@@ -73,9 +73,6 @@ impl Create {
 
 /// Creates a container. `stays`: the caller takes its terminal, if nobody else does.
 pub(super) fn create(world: &World, id: &str, options: &Options, stays: bool) -> Result<Created, Error> {
-    if options.no_pivot {
-        return Err(Error::Usage("--no-pivot: the root of a container is always pivoted".to_owned()));
-    }
     let bundle = during(options.bundle.display().to_string(), fs::canonicalize(&options.bundle))?;
     let path = bundle.join("config.json");
     let text = during(path.display().to_string(), fs::read(&path))?;

@@ -13,6 +13,7 @@ use crate::run::channel::Message;
 use crate::run::exec::{Joining, join};
 use crate::run::process::Program;
 use crate::run::relay::Relay;
+use crate::run::scheduling::set_affinity;
 use crate::run::{RunError, exit_status};
 
 /// Run a process in a running container
@@ -109,8 +110,15 @@ impl Exec {
         let target = record.process().zip(record.pid).ok_or_else(stopped)?;
         let cgroup = Some(during("--cgroup", record.cgroup.below(&self.cgroup))?);
         let cgroup = cgroup.filter(|cgroup| !cgroup.paths().is_empty());
-        let born =
-            join(Joining { target, program: &program, cgroup: cgroup.as_ref(), tied: false }, || Ok(()))?;
+        if let Some(list) = process.exec_cpu_affinity().as_ref().and_then(|both| both.initial().as_ref()) {
+            let bits = during("execCPUAffinity", set_affinity(list))?;
+            if world.debug {
+                eprintln!("runc: initial CPU affinity: {bits:#x}");
+            }
+        }
+        let joining =
+            Joining { target, program: &program, spec: &spec, cgroup: cgroup.as_ref(), tied: false };
+        let born = join(joining, || Ok(()))?;
         loop {
             match during("channel", born.channel.receive())? {
                 Message::Terminal(master) => match (&console, &mut relay) {
@@ -157,7 +165,11 @@ impl Exec {
         let mut process = process_of(spec)?;
         process.set_args(Some(command)).set_terminal(Some(self.tty)).set_console_size(None);
         let mut env = process.env().clone().unwrap_or_default();
-        env.extend(self.env.iter().cloned());
+        for entry in &self.env {
+            let name = entry.split('=').next().unwrap_or_default();
+            env.retain(|other| other.split('=').next() != Some(name));
+            env.push(entry.clone());
+        }
         process.set_env(Some(env));
         if let Some(cwd) = &self.cwd {
             process.set_cwd(cwd.clone());

@@ -19,7 +19,7 @@ pub struct Log {
 impl Log {
     /// Tells an error.
     pub fn error(&self, text: &str) {
-        eprintln!("runc: {text}");
+        eprintln!("runc: error: {text}");
         let Some(path) = &self.file else { return };
         let time = timestamp::now();
         let line = if self.json {

@@ -115,6 +115,7 @@ struct World {
     containers: Containers,
     systemd: bool,
     rootless: bool,
+    debug: bool,
 }
 
 /// The applet.
@@ -143,7 +144,8 @@ pub fn runc(args: Vec<OsString>) -> ExitCode {
         "false" => false,
         _ => !rustix::process::geteuid().is_root(),
     };
-    let world = World { containers: Containers::new(root), systemd: parsed.systemd_cgroup, rootless };
+    let (systemd, debug) = (parsed.systemd_cgroup, parsed.debug);
+    let world = World { containers: Containers::new(root), systemd, rootless, debug };
     match verb.run(&world) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {

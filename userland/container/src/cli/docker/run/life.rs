@@ -13,6 +13,7 @@ use crate::cli::{CliError, show};
 use crate::network::place::Place;
 use crate::run::RunError;
 use crate::run::channel::{Message, pair};
+use crate::run::neighbour::Neighbours;
 use crate::run::supervisor::{Streams, start};
 use crate::state::{Containers, Owner, Record, State, UNSTARTED, now};
 
@@ -24,14 +25,19 @@ pub(super) fn live(api: &Api, made: &Made, streams: Streams, started: impl FnOnc
     let _ = std::fs::remove_file(containers.dir(&record.id).join(UNSTARTED));
     let mut spec = made.spec.clone();
     let wanted = made.settings.network().map_err(|failure| CliError::Usage(failure.message))?;
-    let ended = match Place::make(&networks, &containers, record, (&wanted, host.names()), &mut spec) {
+    let namespaces = host.namespaces().map_err(|failure| CliError::Usage(failure.message))?;
+    let neighbours = Neighbours::join(&containers, &namespaces, &record.id, &mut spec);
+    let placed = Place::make(&networks, &containers, record, (&wanted, host.names()), &mut spec);
+    let ended = match placed {
         Err(error) => {
             let text = format!("failed to set up container networking: {error}");
             Err(RunError::Start { status: 125, text })
         }
         Ok(mut place) => {
             let mut health = None;
-            let ended = start(&containers, record, &spec, streams).and_then(|running| {
+            let running =
+                neighbours.and_then(|neighbours| start(&containers, record, &spec, (streams, &neighbours)));
+            let ended = running.and_then(|running| {
                 place.serve(&networks, &containers, &record.id);
                 health = health::watch(&api.places, &api.events, record, config.healthcheck.as_ref());
                 inspect::tell(api, record, "start", &[]);
@@ -62,7 +68,8 @@ pub(crate) fn run_to_end(
     streams: Streams,
     owner: &Owner,
 ) -> Result<u8, RunError> {
-    let ended = start(containers, record, spec, streams).and_then(|running| running.wait(containers));
+    let ended = start(containers, record, spec, (streams, &Neighbours::default()))
+        .and_then(|running| running.wait(containers));
     finish(containers, record, owner, ended)
 }
 

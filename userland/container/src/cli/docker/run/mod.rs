@@ -3,18 +3,21 @@
 //! The options become what a client of the Engine API would ask for, so that both faces make the same container.
 
 mod life;
+mod resources;
 mod values;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::super::{CliError, Places, image_or_pull};
+use super::super::{CliError, Places, image_or_pull, pull_and_tell};
 use crate::api::{Api, create};
 use crate::network::Publish;
 use crate::run::guard;
 use crate::run::supervisor::Streams;
+use crate::store::Store;
 
 pub(crate) use life::run_to_end;
 
@@ -104,12 +107,30 @@ pub struct Run {
     /// A line of its /etc/hosts: NAME:ADDRESS
     #[arg(long, value_name = "NAME:ADDRESS")]
     add_host: Vec<String>,
-    /// host: share the machine's inter-process communication
+    /// host, or container:NAME: see and signal the processes of the machine, or of another container
+    #[arg(long)]
+    pid: Option<String>,
+    /// host, or container:NAME: share the inter-process communication of the machine, or of another container
     #[arg(long)]
     ipc: Option<String>,
     /// host: have the machine's host name
     #[arg(long)]
     uts: Option<String>,
+    /// host: a container's users are the machine's anyway
+    #[arg(long)]
+    userns: Option<String>,
+    /// private, or host: see the cgroups of the machine
+    #[arg(long)]
+    cgroupns: Option<String>,
+    /// A further group, by number
+    #[arg(long)]
+    group_add: Vec<String>,
+    /// A kernel setting of its namespaces: NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// NIS domain name
+    #[arg(long)]
+    domainname: Option<String>,
     /// Show a device of the machine: SOURCE[:TARGET]
     #[arg(long, value_name = "SOURCE[:TARGET]")]
     device: Vec<String>,
@@ -134,21 +155,8 @@ pub struct Run {
     /// Without the image's health check
     #[arg(long)]
     no_healthcheck: bool,
-    /// Most memory: bytes, or with k, m, g
-    #[arg(short, long, value_parser = values::bytes)]
-    memory: Option<i64>,
-    /// Most processor time, as a number of processors
-    #[arg(long)]
-    cpus: Option<f64>,
-    /// Most processes
-    #[arg(long)]
-    pids_limit: Option<i64>,
-    /// Limit of each process: NAME=SOFT[:HARD]
-    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = values::ulimit)]
-    ulimit: Vec<values::Ulimit>,
-    /// Size of /dev/shm
-    #[arg(long, value_parser = values::bytes)]
-    shm_size: Option<i64>,
+    #[command(flatten)]
+    resources: resources::Resources,
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -164,6 +172,18 @@ pub struct Run {
     /// Let a small init start the command, pass signals on and reap
     #[arg(long)]
     init: bool,
+    /// always, missing or never: when to ask the registry for the image
+    #[arg(long, default_value = "missing")]
+    pull: Pull,
+    /// Write its ID into this file, which must not be there yet
+    #[arg(long, value_name = "FILE")]
+    cidfile: Option<PathBuf>,
+    /// Seconds that `docker stop` waits for it
+    #[arg(long)]
+    stop_timeout: Option<i64>,
+    /// Set the labels in these files
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
     /// A label: NAME[=VALUE]
     #[arg(short, long)]
     label: Vec<String>,
@@ -174,12 +194,7 @@ pub struct Run {
     #[arg(long, hide = true)]
     restart: Option<String>,
     /// Image, and a command in place of the image's
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "IMAGE [COMMAND] [ARG...]"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "IMAGE [COMMAND] [ARG...]")]
     image_and_command: Vec<String>,
 }
 
@@ -188,10 +203,15 @@ impl Run {
         let body = self.body()?;
         guard::protect_own_program().map_err(|error| CliError::Io("protect our own program", error))?;
         let image = self.image_and_command.first().map_or("", String::as_str);
-        image_or_pull(&places.open_store()?, image)?;
+        self.pull.image(&places.open_store()?, image)?;
+        // Before there is a container that nobody would be told of.
+        let told = self.cidfile.as_deref().map(new_file).transpose()?;
         let api = Api::new(places.clone());
         let made = create::make(&api, self.name.as_deref(), body);
         let made = made.map_err(|failure| CliError::Usage(failure.message))?;
+        if let Some(mut file) = told {
+            file.write_all(made.record.id.as_bytes()).map_err(|error| CliError::Io("--cidfile", error))?;
+        }
         if self.detach {
             return life::detach(&api, made);
         }
@@ -205,10 +225,7 @@ impl Run {
                 "--restart: put the container in a unit and set Restart= there".to_owned(),
             ));
         }
-        if let Some(option) = self.image_and_command.first().filter(|first| first.starts_with('-')) {
-            return Err(CliError::Usage(format!("unknown flag: {option}; see 'docker run --help'")));
-        }
-        if self.cpus.is_some_and(|cpus| !(0.01..=10_000.0).contains(&cpus)) {
+        if self.resources.cpus.is_some_and(|cpus| !(0.01..=10_000.0).contains(&cpus)) {
             return Err(CliError::Usage("--cpus must be between 0.01 and 10000".to_owned()));
         }
         let mut volumes = Map::new();
@@ -221,12 +238,14 @@ impl Run {
             }
         }
         let (bindings, exposed) = self.ports()?;
+        let mut labels = lines_of("--label-file", &self.label_file)?;
+        labels.extend(self.label.iter().cloned());
         Ok(json!({
             "Image": self.image_and_command.first(), "Cmd": self.image_and_command.get(1..),
             "Entrypoint": self.entrypoint.as_ref().map(|program| [program]), "Env": self.environment()?,
             "WorkingDir": self.workdir, "User": self.user, "Hostname": self.hostname, "Tty": self.tty,
-            "OpenStdin": self.interactive, "StdinOnce": self.interactive, "Labels": pairs(&self.label),
-            "StopSignal": self.stop_signal, "Volumes": volumes, "ExposedPorts": exposed,
+            "OpenStdin": self.interactive, "StdinOnce": self.interactive, "Labels": pairs(&labels),
+            "Domainname": self.domainname, "StopTimeout": self.stop_timeout, "StopSignal": self.stop_signal, "Volumes": volumes, "ExposedPorts": exposed,
             "Healthcheck": self.health(),
             "HostConfig": self.host(&binds, bindings),
             "NetworkingConfig": { "EndpointsConfig": self.endpoints() },
@@ -234,8 +253,6 @@ impl Run {
     }
 
     fn host(&self, binds: &[&String], bindings: Value) -> Value {
-        #[expect(clippy::cast_possible_truncation, reason = "bounded above to what fits")]
-        let nano_cpus = self.cpus.map_or(0, |cpus| (cpus * 1e9) as i64);
         let tmpfs: BTreeMap<&str, &str> =
             self.tmpfs.iter().map(|entry| entry.split_once(':').unwrap_or((entry, ""))).collect();
         let devices = self.device.iter().map(|text| {
@@ -243,18 +260,21 @@ impl Run {
             let source = parts.next().unwrap_or_default();
             json!({ "PathOnHost": source, "PathInContainer": parts.next().unwrap_or(source) })
         });
-        json!({
+        let word = |mode: &Option<String>| mode.clone().unwrap_or_default();
+        let mut host = json!({
             "Binds": binds, "Mounts": self.mount, "Tmpfs": tmpfs, "VolumesFrom": self.volumes_from,
             "NetworkMode": self.network.first(), "PortBindings": bindings, "PublishAllPorts": self.publish_all,
             "AutoRemove": self.rm, "CapAdd": self.cap_add, "CapDrop": self.cap_drop, "Privileged": self.privileged,
-            "Memory": self.memory.unwrap_or(0), "NanoCpus": nano_cpus, "PidsLimit": self.pids_limit,
-            "Ulimits": self.ulimit.iter().map(values::Ulimit::told).collect::<Vec<_>>(),
-            "ShmSize": self.shm_size.unwrap_or(0), "Init": self.init, "ReadonlyRootfs": self.read_only,
-            "Dns": self.dns, "DnsSearch": self.dns_search, "DnsOptions": self.dns_option,
-            "ExtraHosts": self.add_host, "IpcMode": self.ipc.as_deref().unwrap_or_default(),
-            "UTSMode": self.uts.as_deref().unwrap_or_default(), "Devices": devices.collect::<Vec<_>>(),
-            "SecurityOpt": self.security_opt,
-        })
+            "Init": self.init, "ReadonlyRootfs": self.read_only, "Dns": self.dns, "DnsSearch": self.dns_search,
+            "DnsOptions": self.dns_option, "ExtraHosts": self.add_host, "PidMode": word(&self.pid),
+            "IpcMode": word(&self.ipc), "UTSMode": word(&self.uts), "UsernsMode": word(&self.userns),
+            "CgroupnsMode": word(&self.cgroupns), "GroupAdd": self.group_add, "Sysctls": pairs(&self.sysctl),
+            "Devices": devices.collect::<Vec<_>>(), "SecurityOpt": self.security_opt,
+        });
+        if let (Some(host), Value::Object(resources)) = (host.as_object_mut(), self.resources.told()) {
+            host.extend(resources);
+        }
+        host
     }
 
     /// On its first network it has the aliases and the address.
@@ -295,13 +315,7 @@ impl Run {
 
     /// `NAME` alone passes our own on, if we have it.
     fn environment(&self) -> Result<Vec<String>, CliError> {
-        let mut all = Vec::new();
-        for file in &self.env_file {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| CliError::Usage(format!("--env-file {}: {error}", file.display())))?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-            all.extend(lines.map(str::to_owned));
-        }
+        let mut all = lines_of("--env-file", &self.env_file)?;
         all.extend(self.env.iter().cloned());
         let ours = |name: String| match name.contains('=') {
             true => Some(name),
@@ -319,6 +333,44 @@ impl Run {
             "Interval": self.health_interval.unwrap_or(0), "Timeout": self.health_timeout.unwrap_or(0),
             "StartPeriod": self.health_start_period.unwrap_or(0), "Retries": self.health_retries.unwrap_or(0),
         })
+    }
+}
+
+/// The lines of these files that say something.
+fn lines_of(option: &str, files: &[PathBuf]) -> Result<Vec<String>, CliError> {
+    let mut all = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| CliError::Usage(format!("{option} {}: {error}", file.display())))?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        all.extend(lines.map(str::to_owned));
+    }
+    Ok(all)
+}
+
+fn new_file(path: &Path) -> Result<std::fs::File, CliError> {
+    let made = std::fs::File::create_new(path);
+    made.map_err(|error| CliError::Usage(format!("--cidfile {}: {error}", path.display())))
+}
+
+/// When the registry is asked for an image.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Pull {
+    Always,
+    Missing,
+    Never,
+}
+
+impl Pull {
+    fn image(self, store: &Store, name: &str) -> Result<(), CliError> {
+        match self {
+            Self::Always => pull_and_tell(store, &name.parse()?, true).map(drop),
+            Self::Missing => image_or_pull(store, name).map(drop),
+            Self::Never => match store.find_image(name)? {
+                Some(_) => Ok(()),
+                None => Err(CliError::Usage(format!("No such image: {name}"))),
+            },
+        }
     }
 }
 

@@ -17,6 +17,11 @@ pub(super) fn bytes(text: &str) -> Result<i64, String> {
     number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 
+/// The same, or -1 for all that there is.
+pub(super) fn bytes_or_all(text: &str) -> Result<i64, String> {
+    if text == "-1" { Ok(-1) } else { bytes(text) }
+}
+
 /// A limit of each process, as the engine takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ulimit {
