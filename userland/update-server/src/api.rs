@@ -202,7 +202,8 @@ impl Server {
                 let mut group: Group = read(request).await?;
                 let mut fleet = self.fleet();
                 // What happened is not the operator's to write.
-                group.rollouts = fleet.groups.remove(name).map(|group| group.rollouts).unwrap_or_default();
+                group.rollouts =
+                    fleet.groups.get(name).map(|group| group.rollouts.clone()).unwrap_or_default();
                 self.store.put(Kind::Groups, name, Some(&group))?;
                 fleet.groups.insert(name.to_owned(), group);
             }

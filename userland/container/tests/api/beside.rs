@@ -84,7 +84,7 @@ impl World {
 
 #[test]
 fn every_command_does_what_it_does_with_dockerd() {
-    let (ours, theirs) = (World::new("o"), World::served_by("d", real));
+    let (ours, theirs) = (World::new(), World::served_by(real));
     let mut clients = vec![docker().to_owned(), debians().join("usr/bin/docker")];
     clients.dedup();
     let mut different = Vec::new();

@@ -4,7 +4,7 @@ use super::{IMAGE, World};
 
 #[test]
 fn health_is_looked_at_and_told() {
-    let world = World::new("h");
+    let world = World::new();
     let check =
         ["--health-cmd", "echo looked; test -f /well", "--health-interval", "200ms", "--health-retries", "2"];
     let mut run = vec!["run", "-d", "--name", "box", "--network", "none"];
@@ -66,7 +66,7 @@ fn health_is_looked_at_and_told() {
 
 #[test]
 fn what_can_change_of_a_container_does() {
-    let world = World::new("u");
+    let world = World::new();
     world.done(&["run", "-d", "--name", "box", "--network", "none", IMAGE, "sleep", "1000"]);
     world.docker(&["update", "--memory", "64m", "--memory-swap", "-1", "--pids-limit", "50", "box"]);
     let told = world.done(&["inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "box"]);
@@ -85,7 +85,7 @@ fn what_can_change_of_a_container_does() {
 
 #[test]
 fn what_is_the_machines_is_shown_where_asked() {
-    let world = World::new("m");
+    let world = World::new();
     let seen = |options: &[&str], script: &str| {
         let mut all = vec!["run", "--rm", "--network", "none"];
         all.extend(options);

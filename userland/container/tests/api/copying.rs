@@ -7,7 +7,7 @@ use super::{IMAGE, World};
 
 #[test]
 fn files_go_in_and_out() {
-    let world = World::new("c");
+    let world = World::new();
     let here = world.dir.path().join("here");
     std::fs::create_dir_all(here.join("tree/sub")).unwrap();
     std::fs::write(here.join("tree/sub/file"), "from outside\n").unwrap();
@@ -81,7 +81,7 @@ fn files_go_in_and_out() {
 
 #[test]
 fn no_link_of_a_container_leads_out_of_it() {
-    let world = World::new("l");
+    let world = World::new();
     let outside = world.dir.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     std::fs::write(outside.join("secret"), "secret\n").unwrap();
@@ -131,7 +131,7 @@ fn no_link_of_a_container_leads_out_of_it() {
 
 #[test]
 fn a_container_that_may_not_be_written_is_not() {
-    let world = World::new("o");
+    let world = World::new();
     world.done(&["run", "-d", "--name", "box", "--read-only", "--network", "none", IMAGE, "sleep", "1000"]);
     let file = world.dir.path().join("f");
     std::fs::write(&file, "x").unwrap();

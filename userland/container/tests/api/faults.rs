@@ -78,7 +78,7 @@ fn look(world: &World) -> Seen {
 
 #[test]
 fn a_kill_at_any_moment_leaves_nothing() {
-    let mut world = World::new("k");
+    let mut world = World::new();
     world.done(&["network", "create", "--subnet", "10.77.0.0/24", "back"]);
     // Once, so that the bridge is there before.
     world.done(&["run", "--rm", "--network", "back", IMAGE, "true"]);

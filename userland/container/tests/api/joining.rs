@@ -20,7 +20,7 @@ fn found(world: &World, from: &str, name: &str) -> String {
 
 #[test]
 fn containers_know_each_other_by_name_whoever_came_first() {
-    let world = World::new("d");
+    let world = World::new();
     world.done(&["network", "create", "--subnet", "10.77.0.0/24", "back"]);
     runs(&world, "first", &["--network", "back"]);
     assert!(!found(&world, "first", "second").contains("10.77.0."));
@@ -50,7 +50,7 @@ fn containers_know_each_other_by_name_whoever_came_first() {
 
 #[test]
 fn other_names_are_asked_of_the_servers_that_were_given() {
-    let world = World::new("f");
+    let world = World::new();
     world.done(&["network", "create", "--subnet", "10.77.0.0/24", "back"]);
     // A server of one answer: whatever is asked, 192.0.2.77. The machine's end of the bridge is where it listens.
     let server = std::thread::scope(|scope| {
@@ -99,7 +99,7 @@ fn other_names_are_asked_of_the_servers_that_were_given() {
 
 #[test]
 fn a_running_container_joins_networks_and_leaves_them() {
-    let world = World::new("j");
+    let world = World::new();
     world.done(&["network", "create", "--subnet", "10.77.0.0/24", "front"]);
     world.done(&["network", "create", "--subnet", "10.78.0.0/24", "back"]);
     runs(&world, "web", &["--network", "front"]);

@@ -17,6 +17,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const IMAGE: &str = "127.0.0.1:5000/busybox";
@@ -66,14 +67,16 @@ struct World {
 }
 
 impl World {
-    fn new(name: &str) -> World {
-        World::served_by(name, serve)
+    fn new() -> World {
+        World::served_by(serve)
     }
 
     /// A machine with this server on it, which is told its network namespace and its directory.
-    fn served_by(name: &str, serve: impl Fn(&str, &Path) -> Child) -> World {
+    fn served_by(serve: impl Fn(&str, &Path) -> Child) -> World {
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::tempdir().unwrap();
-        let namespace = format!("api{}{name}", std::process::id());
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("api{}w{number}", std::process::id());
         for command in [format!("netns add {namespace}"), format!("-n {namespace} link set lo up")] {
             assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success());
         }
@@ -184,7 +187,7 @@ const COUNTS: &str = "trap 'exit 3' TERM; i=0; while true; do echo $i; i=$((i+1)
 
 #[test]
 fn images_come_get_names_and_go() {
-    let world = World::new("i");
+    let world = World::new();
     assert!(
         world
             .done(&["version", "-f", "{{.Server.Platform.Name}} {{.Server.MinAPIVersion}}"])
@@ -217,7 +220,7 @@ fn images_come_get_names_and_go() {
 
 #[test]
 fn images_are_saved_loaded_imported_and_committed() {
-    let world = World::new("a");
+    let world = World::new();
     let file = world.dir.path().join("saved.tar");
     let file = file.to_str().unwrap();
     world.done(&["tag", IMAGE, "mine:1"]);
@@ -262,7 +265,7 @@ fn images_are_saved_loaded_imported_and_committed() {
 
 #[test]
 fn a_container_runs_in_front_and_its_streams_are_apart() {
-    let world = World::new("r");
+    let world = World::new();
     let run =
         ["run", "--name", "one", "--network", "none", IMAGE, "sh", "-c", "echo out; echo err >&2; exit 7"];
     assert_eq!(world.docker(&run), (7, "out".into(), "err".into()));
@@ -283,7 +286,7 @@ fn a_container_runs_in_front_and_its_streams_are_apart() {
 
 #[test]
 fn a_terminal_has_the_size_of_the_clients() {
-    let world = World::new("t");
+    let world = World::new();
     let script = format!(
         "stty rows 33 cols 77; docker run --rm -it --network none {IMAGE} sh -c 'sleep 1; tty; read x; stty size; echo got $x'"
     );
@@ -306,7 +309,7 @@ fn a_terminal_has_the_size_of_the_clients() {
 
 #[test]
 fn a_container_in_the_background_outlives_the_server() {
-    let mut world = World::new("b");
+    let mut world = World::new();
     let id = world.done(&["run", "-d", "--name", "box", "--network", "none", IMAGE, "sh", "-c", COUNTS]);
     assert_eq!(id.len(), 64);
     assert_eq!(
@@ -356,7 +359,7 @@ fn a_container_in_the_background_outlives_the_server() {
 
 #[test]
 fn policies_restart_and_stopping_ends_that() {
-    let world = World::new("p");
+    let world = World::new();
     world.done(&[
         "run",
         "-d",
@@ -406,7 +409,7 @@ fn policies_restart_and_stopping_ends_that() {
 
 #[test]
 fn volumes_keep_what_is_written() {
-    let world = World::new("v");
+    let world = World::new();
     world.done(&["volume", "create", "--label", "a=b", "data"]);
     world.done(&["run", "--rm", "--network", "none", "-v", "data:/d", IMAGE, "sh", "-c", "echo kept > /d/f"]);
     let read = ["run", "--name", "reader", "--network", "none", "-v", "data:/d:ro", IMAGE, "cat", "/d/f"];
@@ -421,7 +424,7 @@ fn volumes_keep_what_is_written() {
 
 #[test]
 fn networks_carry_names_and_published_ports() {
-    let world = World::new("n");
+    let world = World::new();
     world.done(&["network", "create", "--subnet", "10.77.0.0/24", "back"]);
     assert!(world.refused(&["network", "create", "back"]).contains("already exists"));
     let serve = "while true; do echo served | nc -l -p 80; done";
@@ -461,7 +464,7 @@ fn networks_carry_names_and_published_ports() {
 
 #[test]
 fn requests_of_no_sense_are_answered_with_why() {
-    let world = World::new("x");
+    let world = World::new();
     let ask = |request: &str| {
         let mut stream =
             std::os::unix::net::UnixStream::connect(world.dir.path().join("docker.sock")).unwrap();

@@ -4,7 +4,7 @@ use super::{IMAGE, World};
 
 #[test]
 fn namespaces_are_its_own_the_machines_or_anothers() {
-    let world = World::new("s");
+    let world = World::new();
     let run = |options: &[&str], script: &str| {
         let all = [&["run", "--rm", "--network", "none"], options, &[IMAGE, "sh", "-c", script]].concat();
         world.done(&all)
@@ -37,7 +37,7 @@ fn namespaces_are_its_own_the_machines_or_anothers() {
 
 #[test]
 fn what_was_asked_for_is_there() {
-    let world = World::new("w");
+    let world = World::new();
     let run = |options: &[&str], script: &str| {
         let all = [&["run", "--rm", "--network", "none"], options, &[IMAGE, "sh", "-c", script]].concat();
         world.done(&all)
