@@ -141,6 +141,8 @@ impl Server {
                 self.store.put(Kind::Groups, &group, fleet.groups.get(&group))?;
             }
         }
+        // A server that forgets what it granted grants it twice.
+        self.store.flush().await?;
         let text = response.to_xml().map_err(|error| refusal(StatusCode::BAD_REQUEST, error.to_string()))?;
         Ok(answer(StatusCode::OK, "text/xml; charset=utf-8", text.into()))
     }
@@ -229,7 +231,7 @@ impl Server {
             }
             _ => return Err(refusal(StatusCode::NOT_FOUND, "that cannot be changed")),
         }
-        self.store.flush()?;
+        self.store.flush().await?;
         Ok(json(StatusCode::OK, &"ok"))
     }
 

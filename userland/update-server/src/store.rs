@@ -164,8 +164,8 @@ impl Store {
     ///
     /// # Errors
     /// The disk is full or broken.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush().map(drop).map_err(self.failed())
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.db.flush_async().await.map(drop).map_err(self.failed())
     }
 
     /// Keeps an event, and forgets the oldest.
@@ -209,8 +209,8 @@ mod tests {
     use super::*;
     use crate::fleet::{Channel, Machine};
 
-    #[test]
-    fn what_is_kept_is_there_again() {
+    #[tokio::test]
+    async fn what_is_kept_is_there_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let channel = Channel { app: "a".to_owned(), version: "2".to_owned(), floors: Vec::new() };
@@ -230,7 +230,7 @@ mod tests {
         for _ in 0..3 {
             store.note(&told).unwrap();
         }
-        store.flush().unwrap();
+        store.flush().await.unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         let fleet = store.load().unwrap();

@@ -12,6 +12,7 @@ use http_client::{Content, Http, Method, StatusCode, Url};
 use omaha::{App, COREOS, Check, Event, EventResult, EventType, Request, Response, Verdict};
 use tokio::net::TcpListener;
 use update_server::api::Server;
+use update_server::fleet::Fleet;
 use update_server::serve;
 use update_server::store::Store;
 
@@ -106,6 +107,14 @@ fn machine(version: &str) -> App {
     }
 }
 
+/// What would be there, had the server been killed now.
+fn of_a_killed_server(folder: &Path) -> Fleet {
+    let copied =
+        Command::new("cp").args(["-r", "data", "killed"]).current_dir(folder).status().unwrap().success();
+    assert!(copied);
+    Store::open(&folder.join("killed")).unwrap().load().unwrap()
+}
+
 #[tokio::test]
 async fn from_an_operators_payload_to_a_machine_that_runs_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,6 +154,7 @@ async fn from_an_operators_payload_to_a_machine_that_runs_it() {
     event.previous_version = Some("1.0".to_owned());
     after.events = vec![event];
     assert_eq!(site.omaha(after).await.answers[0].verdict, Some(Verdict::None));
+    assert_eq!(of_a_killed_server(folder.path()).machines["m1"].state, "runs the release");
     assert_eq!(site.get("/api/v1/groups").await["db"]["rollouts"]["2.0"]["grants"]["m1"]["outcome"], "done");
     assert_eq!(site.get("/api/v1/machines").await["m1"]["state"], "runs the release");
     assert_eq!(site.get("/api/v1/events?after=0").await[0][1]["result"], 2);
