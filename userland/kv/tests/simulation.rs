@@ -9,11 +9,13 @@
 //! `KV_SIMULATION_SEEDS=N` runs more seeds, from `KV_SIMULATION_FIRST=N` on, `KV_SIMULATION_STEPS=N` longer ones,
 //! `KV_SIMULATION_SEED=N` one alone.
 
+mod chance;
 mod linear;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chance::Chance;
 use kv::fault::Fault;
 use kv::proto::compare::{CompareTarget, TargetUnion};
 use kv::proto::internal::command::Request;
@@ -40,27 +42,6 @@ enum Bug {
 
 /// Marks the number of a write to a key that is written again and again.
 const SHARED: u64 = 1 << 31;
-
-/// A number by chance (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn one_in(&mut self, bound: u64) -> bool {
-        self.below(bound) == 0
-    }
-}
 
 /// What a disk holds for certain, or would hold if nothing went wrong.
 #[derive(Clone, Default)]
